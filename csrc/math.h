@@ -1,0 +1,111 @@
+// Per-element mathematics shared by the CPU loops and the CUDA kernels, so that tests on a machine
+// without a GPU exercise it. Written as a*b+c (contracted to FMA where the level has it): a call of
+// std::fma would reach the C library on the baseline. See NOTE [No inline library code in kernels].
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define SD_MATH static __host__ __device__ __forceinline__
+#else
+#define SD_MATH static inline __attribute__((always_inline))
+#endif
+
+namespace smoothdistill {
+
+// (1 - weight) * start + weight * end, in the form that torch.lerp uses: equal ends stay bitwise
+// equal, and the result is exact at weight 0 and 1 for finite ends.
+template <class T>
+SD_MATH T lerp(T start, T end, T weight) {
+  const T difference = end - start;
+  return weight < T(0.5) ? start + weight * difference : end - (T(1) - weight) * difference;
+}
+
+SD_MATH float square_root(float x) { return __builtin_sqrtf(x); }
+SD_MATH double square_root(double x) { return __builtin_sqrt(x); }
+
+// exp(x). float: at most 2 ulp on [-87.3, 88.7]; 0 below, +inf above, NaN for NaN; no call and no
+// branch, so that every compiler vectorises it. Range reduction by Cody and Waite with
+// r = x - n ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.
+SD_MATH float exponential(float x) {
+#if defined(__CUDA_ARCH__)
+  return expf(x);
+#else
+  const float clamped = x < -87.33F ? -87.33F : (x > 88.72F ? 88.72F : x);
+  const float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const float n = (clamped * 1.44269504F + magic) - magic;
+  const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * (r * r) + r + 1.0F;
+  // 2^n in two factors: n reaches 128, which one exponent field cannot hold.
+  const std::int32_t half = static_cast<std::int32_t>(n) >> 1;
+  const std::int32_t rest = static_cast<std::int32_t>(n) - half;
+  const float scaled =
+      p * __builtin_bit_cast(float, (half + 127) << 23) * __builtin_bit_cast(float, (rest + 127) << 23);
+  const float low = x < -87.33F ? 0.0F : scaled;
+  return x > 88.72F ? __builtin_huge_valf() : low;
+#endif
+}
+SD_MATH double exponential(double x) { return __builtin_exp(x); }
+
+// log(x) for a normal positive x (here: sums of exponentials, at least 1), NaN for NaN, +inf for
+// +inf. float: at most 2 ulp; x = m 2^e with m in [sqrt(1/2), sqrt(2)), Cephes' logf polynomial.
+SD_MATH float logarithm(float x) {
+#if defined(__CUDA_ARCH__)
+  return logf(x);
+#else
+  const std::int32_t bits = __builtin_bit_cast(std::int32_t, x);
+  const std::int32_t shifted = bits - 0x3f3504f3;  // the bits of sqrt(1/2)
+  const std::int32_t e = shifted >> 23;
+  const float m = __builtin_bit_cast(float, (shifted & 0x007fffff) + 0x3f3504f3) - 1.0F;
+  float p = 7.0376836292e-2F;
+  p = p * m + -1.1514610310e-1F;
+  p = p * m + 1.1676998740e-1F;
+  p = p * m + -1.2420140846e-1F;
+  p = p * m + 1.4249322787e-1F;
+  p = p * m + -1.6668057665e-1F;
+  p = p * m + 2.0000714765e-1F;
+  p = p * m + -2.4999993993e-1F;
+  p = p * m + 3.3333331174e-1F;
+  const float exponent = static_cast<float>(e);
+  const float square = m * m;
+  const float value = (p * m * square + exponent * -2.12194440e-4F - 0.5F * square + m) +
+                      exponent * 0.693359375F;
+  return x - x == 0.0F ? value : x;  // inf and NaN pass through
+#endif
+}
+SD_MATH double logarithm(double x) { return __builtin_log(x); }
+
+// What one Adam step needs besides the tensors; the bias corrections are computed once, in double.
+template <class T>
+struct AdamFactors {
+  T gradient_factor;        // clip_factor / grad_scale
+  T coupled_weight_decay;   // Adam: added to the gradient, times the weight
+  T weight_factor;          // AdamW: 1 - lr * weight_decay, else 1
+  T one_minus_beta1;
+  T beta2;
+  T one_minus_beta2;
+  T step_size;              // lr / (1 - beta1^step)
+  T second_factor;          // 1 / sqrt(1 - beta2^step)
+  T eps;
+};
+
+// One element of Adam or AdamW; see csrc/adam_ema.h for the formula.
+template <class T>
+SD_MATH void adam_element(T& weight, T gradient, T& exp_avg, T& exp_avg_sq,
+                          const AdamFactors<T>& f) {
+  const T decayed = weight * f.weight_factor;
+  const T g = gradient * f.gradient_factor + f.coupled_weight_decay * decayed;
+  const T first = lerp(exp_avg, g, f.one_minus_beta1);
+  const T second = f.beta2 * exp_avg_sq + f.one_minus_beta2 * (g * g);
+  exp_avg = first;
+  exp_avg_sq = second;
+  weight = decayed - f.step_size * first / (square_root(second) * f.second_factor + f.eps);
+}
+
+}  // namespace smoothdistill

@@ -1,0 +1,154 @@
+"""`adam_ema_`: an Adam or AdamW step and the EMA of the new weights in one pass over memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from smoothdistill import reference
+from smoothdistill.ops._arguments import check_fraction, check_list, check_non_negative
+from smoothdistill.ops._backend import kernels_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["adam_ema_"]
+
+
+def adam_ema_(
+    params: list[Tensor],
+    grads: list[Tensor | None],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    teacher: list[Tensor] | None,
+    *,
+    lr: float,
+    step: int | list[Tensor],
+    decay: float = 0.999,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    grad_scale: Tensor | None = None,
+    found_inf: Tensor | None = None,
+    clip_factor: Tensor | float = 1.0,
+) -> None:
+    """Update parameters by Adam (or AdamW), and their EMA teacher right after, in one pass.
+
+    The formula stands in `smoothdistill.reference.adam_ema_`. Gradients are left as they are.
+
+    Args:
+        params: Tensors of any shapes, all float32 or all float64, updated in place.
+        grads: A gradient of the same shape for each, or None: that tensor is not stepped, but
+            its teacher still follows.
+        exp_avgs: First moments, updated in place.
+        exp_avg_sqs: Second moments, updated in place.
+        teacher: The EMA of each parameter, updated in place; None: Adam alone.
+        lr: Learning rate, at least 0.
+        step: Number of this update, from 1. Or one float32 element a parameter that counts
+            the updates made so far, as `torch.optim.Adam` keeps them: then the op counts.
+        decay: Share of the old teacher that is kept, in [0, 1].
+        betas: Decay rates of the two moments, each in [0, 1).
+        eps: Added to the denominator, at least 0.
+        weight_decay: L2 penalty, at least 0.
+        decoupled: False: Adam, the penalty joins the gradient. True: AdamW, the weights decay.
+        grad_scale: One float element by which every gradient is divided (a `GradScaler`'s).
+        found_inf: One float element; where it is not 0 nothing changes: neither parameters and
+            moments, nor the teacher, nor the step counts.
+        clip_factor: By which every gradient is multiplied (gradient clipping).
+
+    Raises:
+        TypeError: If a tensor is of another dtype, or has no memory (fake, meta, sparse).
+        ValueError: If a number is outside its range, or lists, shapes, devices or memory
+            formats do not match.
+
+    Source:
+        Kingma and Ba, Adam, ICLR 2015, algorithm 1; Loshchilov and Hutter, Decoupled weight
+        decay regularization, ICLR 2019, algorithm 2.
+    """
+    check_fraction("decay", decay)
+    check_non_negative("lr", lr)
+    check_non_negative("eps", eps)
+    check_non_negative("weight_decay", weight_decay)
+    for index, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"`betas[{index}]` must be in [0, 1), but is {beta} instead.")
+    check_list("params", params)
+    if not params and grads:
+        raise ValueError(
+            f"`grads` must hold as many tensors as `params` (0), but holds {len(grads)} instead."
+        )
+    if not isinstance(step, (list, tuple)) and not step >= 1:
+        raise ValueError(f"`step` must be at least 1, but is {step} instead.")
+    if torch.compiler.is_compiling():
+        steps = (
+            [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step
+        )
+        factor = (
+            clip_factor
+            if isinstance(clip_factor, torch.Tensor)
+            else torch.tensor(clip_factor, dtype=torch.float64)
+        )
+        torch.ops.smoothdistill.adam_ema_(
+            params, grads, exp_avgs, exp_avg_sqs, teacher or [], steps,
+            lr, betas[0], betas[1], eps, weight_decay, decoupled, decay,
+            grad_scale, found_inf, factor,
+        )  # fmt: skip
+        return
+    _run(
+        params, grads, exp_avgs, exp_avg_sqs, teacher, step,
+        lr, betas[0], betas[1], eps, weight_decay, decoupled, decay,
+        grad_scale, found_inf, clip_factor,
+    )  # fmt: skip
+    # Of what is written, a graph may hold the weights. No graph holds moments, and bumping them
+    # as well would cost as much as 5,000 elements of the step (2 us).
+    if params:
+        torch.autograd.graph.increment_version(params if teacher is None else params + teacher)
+
+
+def _run(
+    params: list[Tensor],
+    grads: list[Tensor | None],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    teacher: list[Tensor] | None,
+    step: int | list[Tensor],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    decay: float,
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
+    clip_factor: Tensor | float,
+) -> None:
+    teacher = teacher or None  # the registered op passes an empty list
+    kernels = kernels_for(params[0], "adam_ema_") if params else None
+    if kernels is not None:
+        kernels.adam_ema_(
+            params, grads, exp_avgs, exp_avg_sqs, teacher, step,
+            lr, beta1, beta2, eps, weight_decay, decoupled, decay,
+            grad_scale, found_inf, clip_factor,
+        )  # fmt: skip
+        return
+    steps = [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step
+    reference.adam_ema_(
+        params, grads, exp_avgs, exp_avg_sqs, teacher, steps,
+        lr=lr, decay=decay, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay,
+        decoupled=decoupled, grad_scale=grad_scale, found_inf=found_inf, clip_factor=clip_factor,
+    )  # fmt: skip
+
+
+_library = torch.library.Library("smoothdistill", "FRAGMENT")
+_library.define(
+    "adam_ema_(Tensor(a!)[] params, Tensor?[] grads, Tensor(b!)[] exp_avgs,"
+    " Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] teacher, Tensor(e!)[] steps, float lr, float beta1,"
+    " float beta2, float eps, float weight_decay, bool decoupled, float decay,"
+    " Tensor? grad_scale, Tensor? found_inf, Tensor clip_factor) -> ()"
+)
+_library.impl("adam_ema_", _run, "CPU")
+_library.impl("adam_ema_", _run, "CUDA")
+torch.library.register_fake("smoothdistill::adam_ema_", lambda *args: None)

@@ -1,0 +1,278 @@
+"""`multitask_kd_loss`: cross-entropy plus distillation of all tasks, value and gradient in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import torch
+
+from smoothdistill import reference
+from smoothdistill.ops._arguments import check_non_negative, per_task
+from smoothdistill.ops._backend import kernels_for
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+    from torch import Tensor
+
+__all__ = ["MultitaskKDOutput", "multitask_kd_loss"]
+
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+class MultitaskKDOutput(NamedTuple):
+    """The loss and its parts, all on the device of the logits; only `total` has a gradient."""
+
+    total: Tensor
+    """Scalar: sum over tasks of task_weight * (cross_entropy + distill_weight * distillation)."""
+    cross_entropy: Tensor
+    """[tasks], in nats."""
+    distillation: Tensor
+    """[tasks], T**2 * KL in nats, before `distill_weight`."""
+    num_correct: Tensor
+    """[tasks] int64: rows whose largest student logit is the target's."""
+    num_valid: Tensor
+    """[tasks] int64: rows whose target is not `ignore_index`."""
+
+
+def multitask_kd_loss(
+    student_logits: Sequence[Float[Tensor, "batch _classes"]],
+    teacher_logits: Sequence[Float[Tensor, "batch _classes"]] | None,
+    targets: Sequence[Int64[Tensor, " batch"]],
+    *,
+    task_weights: float | Sequence[float] = 1.0,
+    distill_weight: float | Sequence[float] = 0.5,
+    temperature: float | Sequence[float] = 3.0,
+    label_smoothing: float | Sequence[float] = 0.0,
+    class_weights: Sequence[Float[Tensor, " _classes"] | None] | None = None,
+    ignore_index: int = -100,
+) -> MultitaskKDOutput:
+    """Sum over tasks of ``task_weight * (CE + distill_weight * T**2 * KL(teacher || student))``.
+
+    The formula, reductions and the treatment of ignored rows stand in
+    `smoothdistill.reference.multitask_kd_loss`. The gradient is made in the same pass; the
+    logits are left intact, and nothing waits for the device. A second derivative is refused.
+
+    Args:
+        student_logits: One tensor a task, float32 or float64 (half precisions are widened).
+        teacher_logits: The same shapes and dtype; no gradient flows into them. None: no
+            distillation.
+        targets: One tensor a task of class indices in [0, classes), or `ignore_index`.
+        task_weights: Weight of each task, at least 0.
+        distill_weight: Weight of each task's distillation against its cross-entropy, at least 0.
+        temperature: By which both logits are divided in the distillation, above 0.
+        label_smoothing: Share of the target that is spread over all classes, in [0, 1].
+        class_weights: For each task a weight of every class, or None.
+        ignore_index: Rows with this target take part in neither loss.
+
+    Returns:
+        The total and its parts.
+
+    Raises:
+        TypeError: If a tensor is of another dtype, or has no memory (fake, meta, sparse).
+        ValueError: If shapes, devices or lists do not match, the batch is empty, a target or a
+            number lies outside its range.
+
+    Source:
+        Hinton, Vinyals and Dean, Distilling the knowledge in a neural network, 2015, section 2;
+        the published code of Smooth-Distill (arXiv 2507.00061) for the sum over tasks.
+    """
+    num_tasks = len(student_logits)
+    numbers = _numbers(num_tasks, task_weights, distill_weight, temperature, label_smoothing)
+    _check_lists(num_tasks, teacher_logits, targets, class_weights)
+    students = [
+        _prepared(f"student_logits[{index}]", logits) for index, logits in enumerate(student_logits)
+    ]
+    teachers = [
+        _prepared(f"teacher_logits[{index}]", logits)
+        for index, logits in enumerate(teacher_logits or ())
+    ]
+    labels = [t if t.is_contiguous() else t.contiguous() for t in targets]
+    weights = [None] * num_tasks if class_weights is None else list(class_weights)
+    if torch.compiler.is_compiling():
+        outputs = torch.ops.smoothdistill.multitask_kd_loss(
+            students, teachers, labels, weights, *numbers, ignore_index
+        )
+        total, *parts = outputs[:5]
+        return MultitaskKDOutput(total, *(part.detach() for part in parts))
+    outputs = _run(students, teachers, labels, weights, *numbers, ignore_index)
+    total = outputs[0]
+    if torch.is_grad_enabled() and any(logits.requires_grad for logits in students):
+        total = cast(Any, _WithGradient.apply)(total, outputs[5], *students)
+    return MultitaskKDOutput(total, *outputs[1:5])
+
+
+def _prepared(name: str, logits: Tensor) -> Tensor:
+    if logits.layout is not torch.strided:
+        raise TypeError(f"`{name}` must be a dense tensor, but is {logits.layout} instead.")
+    if logits.shape[:1] == (0,):
+        raise ValueError(f"`{name}` must hold at least 1 row, but holds 0 instead.")
+    if logits.dtype in _LOW_PRECISION:
+        logits = logits.float()
+    return logits if logits.is_contiguous() else logits.contiguous()
+
+
+def _numbers(
+    num_tasks: int,
+    task_weights: float | Sequence[float],
+    distill_weight: float | Sequence[float],
+    temperature: float | Sequence[float],
+    label_smoothing: float | Sequence[float],
+) -> tuple[list[float], list[float], list[float], list[float]]:
+    if num_tasks == 0:
+        raise ValueError("`student_logits` must hold at least 1 task, but holds 0 instead.")
+    weights = per_task("task_weights", task_weights, num_tasks)
+    lambdas = per_task("distill_weight", distill_weight, num_tasks)
+    temperatures = per_task("temperature", temperature, num_tasks)
+    smoothings = per_task("label_smoothing", label_smoothing, num_tasks)
+    for task in range(num_tasks):
+        check_non_negative("task_weights", weights[task])
+        check_non_negative("distill_weight", lambdas[task])
+        if not 0.0 < temperatures[task] < math.inf:
+            raise ValueError(
+                f"`temperature` must be finite and above 0, but is {temperatures[task]} instead."
+            )
+        if not 0.0 <= smoothings[task] <= 1.0:
+            raise ValueError(
+                f"`label_smoothing` must be in [0, 1], but is {smoothings[task]} instead."
+            )
+    return weights, lambdas, temperatures, smoothings
+
+
+def _check_lists(
+    num_tasks: int,
+    teacher_logits: Sequence[Tensor] | None,
+    targets: Sequence[Tensor],
+    class_weights: Sequence[Tensor | None] | None,
+) -> None:
+    named = {
+        "teacher_logits": teacher_logits,
+        "targets": targets,
+        "class_weights": class_weights,
+    }
+    for name, tensors in named.items():
+        if tensors is not None and len(tensors) != num_tasks:
+            raise ValueError(
+                f"`{name}` must hold as many tensors as `student_logits` ({num_tasks}),"
+                f" but holds {len(tensors)} instead."
+            )
+
+
+def _run(
+    students: list[Tensor],
+    teachers: list[Tensor],
+    targets: list[Tensor],
+    class_weights: list[Tensor | None],
+    task_weights: list[float],
+    distill_weight: list[float],
+    temperature: list[float],
+    label_smoothing: list[float],
+    ignore_index: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    """The five outputs, and the gradient of the total with respect to each task's logits."""
+    first = students[0]
+    kernels = kernels_for(first, "multitask_kd_loss")
+    if kernels is None:
+        with torch.enable_grad():
+            leaves = [logits.detach().requires_grad_() for logits in students]
+            outputs = reference.multitask_kd_loss(
+                leaves,
+                teachers or None,
+                targets,
+                task_weights=task_weights,
+                distill_weight=distill_weight,
+                temperature=temperature,
+                label_smoothing=label_smoothing,
+                class_weights=class_weights,
+                ignore_index=ignore_index,
+            )
+            gradients = list(torch.autograd.grad(outputs[0], leaves))
+        return outputs[0].detach(), *outputs[1:], gradients
+    num_tasks = len(students)
+    total = first.new_empty(())
+    cross_entropy = first.new_empty(num_tasks)
+    distillation = first.new_empty(num_tasks)
+    num_correct = first.new_empty(num_tasks, dtype=torch.int64)
+    num_valid = first.new_empty(num_tasks, dtype=torch.int64)
+    gradients = [torch.empty_like(logits) for logits in students]
+    kernels.multitask_kd_loss(
+        students, teachers or None, targets, class_weights,
+        task_weights, distill_weight, temperature, label_smoothing, ignore_index,
+        total, cross_entropy, distillation, num_correct, num_valid, gradients,
+    )  # fmt: skip
+    return total, cross_entropy, distillation, num_correct, num_valid, gradients
+
+
+def _refuse_create_graph() -> None:
+    if torch.is_grad_enabled():
+        raise NotImplementedError(
+            "`create_graph` must be False for multitask_kd_loss, but is True instead: its"
+            " gradient is made in the forward pass and has no derivative of its own."
+        )
+
+
+def _scaled(gradients: Sequence[Tensor], grad_total: Tensor) -> list[Tensor]:
+    _refuse_create_graph()
+    # Reading the factor is free on the CPU; elsewhere it would be a sync.
+    if grad_total.device.type == "cpu" and grad_total.item() == 1.0:
+        return list(gradients)
+    return [gradient * grad_total for gradient in gradients]
+
+
+class _WithGradient(torch.autograd.Function):
+    """Joins a total to the graph of its logits, given the gradient. Cheaper than the dispatcher."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, total: Tensor, gradients: list[Tensor], *students: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(*gradients)
+        return total.view_as(total)
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return (None, None, *_scaled(ctx.saved_tensors, grad_total))
+
+
+def _fake(students: list[Tensor], *_: Any) -> tuple[Any, ...]:
+    first, num_tasks = students[0], len(students)
+    return (
+        first.new_empty(()),
+        first.new_empty(num_tasks),
+        first.new_empty(num_tasks),
+        first.new_empty(num_tasks, dtype=torch.int64),
+        first.new_empty(num_tasks, dtype=torch.int64),
+        [torch.empty_like(logits) for logits in students],
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+    ctx.save_for_backward(*output[5])
+    ctx.set_materialize_grads(False)
+    # A list of tensors takes a list of gradients, everything else a single None.
+    teachers, targets, *others = inputs[1:]
+    ctx.no_gradients = ([None] * len(teachers), [None] * len(targets), *([None] * len(others)))
+
+
+def _backward(ctx: Any, grad_total: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    gradients = ctx.saved_tensors
+    if grad_total is None:
+        return [None] * len(gradients), *ctx.no_gradients
+    _refuse_create_graph()
+    return [gradient * grad_total for gradient in gradients], *ctx.no_gradients
+
+
+_library = torch.library.Library("smoothdistill", "FRAGMENT")
+_library.define(
+    "multitask_kd_loss(Tensor[] student_logits, Tensor[] teacher_logits, Tensor[] targets,"
+    " Tensor?[] class_weights, float[] task_weights, float[] distill_weight, float[] temperature,"
+    " float[] label_smoothing, int ignore_index)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])"
+)
+_library.impl("multitask_kd_loss", _run, "CPU")
+_library.impl("multitask_kd_loss", _run, "CUDA")
+torch.library.register_fake("smoothdistill::multitask_kd_loss", _fake)
+torch.library.register_autograd(
+    "smoothdistill::multitask_kd_loss", _backward, setup_context=_setup_context
+)

@@ -1,0 +1,140 @@
+"""`AdamEMA`: Adam or AdamW whose step also moves an EMA teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from smoothdistill.ops import adam_ema_
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from smoothdistill.optim.ema_teacher import EMATeacher
+
+__all__ = ["AdamEMA"]
+
+
+class AdamEMA(torch.optim.Optimizer):
+    """Adam (or AdamW) and the EMA of the new weights in one pass over memory.
+
+    Its updates and its state ("step", "exp_avg", "exp_avg_sq" a parameter) are those of
+    `torch.optim.Adam`, whose `state_dict` it reads and writes.
+
+    Args:
+        params: Parameters or parameter groups, float32 or float64.
+        lr: Learning rate, at least 0.
+        betas: Decay rates of the two moments, each in [0, 1).
+        eps: Added to the denominator, at least 0.
+        weight_decay: L2 penalty, at least 0.
+        decoupled: False: Adam. True: AdamW, the weights themselves decay.
+        teacher: The `EMATeacher` of the model that holds the parameters, or None.
+
+    Raises:
+        ValueError: If a number lies outside its range, or a parameter is not the teacher's
+            student's.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        decoupled: bool = False,
+        teacher: EMATeacher | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled": decoupled,
+        }
+        self.teacher = teacher
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read the groups of `torch.optim.Adam` too, which name the kind of penalty otherwise."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("decoupled", bool(group.get("decoupled_weight_decay", False)))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, which must belong to the teacher's student."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for name in ("lr", "eps", "weight_decay"):
+            if not float(group[name]) >= 0.0:
+                raise ValueError(f"`{name}` must be at least 0, but is {group[name]} instead.")
+        for index, beta in enumerate(group["betas"]):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"`betas[{index}]` must be in [0, 1), but is {beta} instead.")
+        for index, param in enumerate(group["params"]):
+            if self.teacher is not None and param not in self.teacher.teacher_of:
+                raise ValueError(
+                    f"`params[{index}]` must be a parameter of the teacher's student, but is"
+                    f" another tensor of shape {list(param.shape)} instead."
+                )
+
+    def step(  # type: ignore[override]
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        grad_scale: Tensor | None = None,
+        found_inf: Tensor | None = None,
+        clip_factor: Tensor | float = 1.0,
+    ) -> Any:
+        """One update of every parameter, and of the teacher.
+
+        Args:
+            closure: Evaluates the model again and returns the loss.
+            grad_scale: One float element by which every gradient is divided.
+            found_inf: One float element; where it is not 0, nothing moves: neither parameters,
+                nor moments, nor step counts, nor the teacher.
+            clip_factor: By which every gradient is multiplied.
+
+        Returns:
+            What the closure returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        teacher = self.teacher
+        decay = 1.0 if teacher is None else teacher.current_decay()
+        for group in self.param_groups:
+            params: list[Tensor] = group["params"]
+            states = [self._state_of(param) for param in params]
+            adam_ema_(
+                params,
+                [param.grad for param in params],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                None if teacher is None else [teacher.teacher_of[param] for param in params],
+                step=[state["step"] for state in states],
+                lr=float(group["lr"]),
+                betas=group["betas"],
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                decoupled=group["decoupled"],
+                decay=decay,
+                grad_scale=grad_scale,
+                found_inf=found_inf,
+                clip_factor=clip_factor,
+            )
+        if teacher is not None and not (found_inf is not None and found_inf.item() != 0.0):
+            teacher.follow_up()
+        return loss
+
+    def _state_of(self, param: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[param]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"] = torch.zeros_like(param, requires_grad=False)
+            state["exp_avg_sq"] = torch.zeros_like(param, requires_grad=False)
+        return state

@@ -1,0 +1,192 @@
+"""`EMATeacher`: a smoothed copy of a model that follows it step by step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from smoothdistill.ops import ema_update_
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["EMATeacher"]
+
+BufferPolicy = Literal["copy", "ema", "skip"]
+_POLICIES = ("copy", "ema", "skip")
+_LOW_PRECISION = (torch.float16, torch.bfloat16)
+
+
+class EMATeacher:
+    """A copy of a model whose weights are the exponential moving average of the model's.
+
+    The copy is `model`: in evaluation mode, without gradients, and in float32 where the student
+    is in bfloat16 (a bfloat16 average stalls: near decay 1 its updates round to nothing).
+    Call `update` after every optimizer step, or give the teacher to `AdamEMA`, which then moves
+    it inside its own pass.
+
+    Args:
+        model: The student; the teacher starts as a copy of it.
+        decay: Share of the old average that each update keeps, in [0, 1].
+        half_life_steps: Instead of `decay`: the number of updates after which a weight's share
+            in the average has halved, above 0 (``decay = 0.5 ** (1 / half_life_steps)``).
+        warmup_steps: During this many first updates the decay is the smaller of its own value
+            and ``(1 + n) / (10 + n)``, with *n* the updates made: a young average is not held
+            back by its random start. 0 keeps the decay constant.
+        buffers: What happens to floating-point buffers such as the statistics of a batch norm:
+            ``"copy"`` the student's, average them (``"ema"``), or leave them (``"skip"``).
+            Integer buffers are copied, unless skipped.
+        shadow_dtype: Type of the averaged weights; default float32 for half-precision students,
+            else the student's own.
+
+    Raises:
+        ValueError: If a number lies outside its range, both `decay` and `half_life_steps` are
+            given, or `buffers` is unknown.
+
+    Source:
+        Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, section 2.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        decay: float | None = None,
+        half_life_steps: float | None = None,
+        warmup_steps: int = 0,
+        buffers: BufferPolicy = "copy",
+        shadow_dtype: torch.dtype | None = None,
+    ) -> None:
+        if decay is not None and half_life_steps is not None:
+            raise ValueError(
+                "`half_life_steps` must be None where `decay` is given,"
+                f" but is {half_life_steps} instead."
+            )
+        if half_life_steps is not None:
+            if not half_life_steps > 0.0:
+                raise ValueError(
+                    f"`half_life_steps` must be above 0, but is {half_life_steps} instead."
+                )
+            decay = 0.5 ** (1.0 / half_life_steps)
+        decay = 0.999 if decay is None else decay
+        if not 0.0 <= decay <= 1.0:
+            raise ValueError(f"`decay` must be in [0, 1], but is {decay} instead.")
+        if warmup_steps < 0:
+            raise ValueError(f"`warmup_steps` must be at least 0, but is {warmup_steps} instead.")
+        if buffers not in _POLICIES:
+            raise ValueError(
+                f"`buffers` must be one of {', '.join(_POLICIES)}, but is {buffers!r} instead."
+            )
+        self.decay = decay
+        self.warmup_steps = warmup_steps
+        self.buffers = buffers
+        self.num_updates = 0
+        self.student = model
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        if shadow_dtype is None and any(p.dtype in _LOW_PRECISION for p in model.parameters()):
+            shadow_dtype = torch.float32
+        if shadow_dtype is not None:
+            self.model.to(shadow_dtype)
+        self._pair_tensors()
+
+    def _pair_tensors(self) -> None:
+        """Match tensors by name once; both modules keep their tensors from here on."""
+        teacher_params = dict(self.model.named_parameters())
+        self.teacher_of = {
+            param: teacher_params[name] for name, param in self.student.named_parameters()
+        }
+        self._params = (list(self.teacher_of.values()), list(self.teacher_of))
+        teacher_buffers = dict(self.model.named_buffers())
+        averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
+        copied: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, buffer in self.student.named_buffers():
+            if self.buffers == "skip":
+                continue
+            to = averaged if self.buffers == "ema" and buffer.is_floating_point() else copied
+            to[0].append(teacher_buffers[name])
+            to[1].append(buffer)
+        self._averaged, self._copied = averaged, copied
+
+    def current_decay(self) -> float:
+        """The decay of the next update."""
+        if self.num_updates < self.warmup_steps:
+            return min(self.decay, (1.0 + self.num_updates) / (10.0 + self.num_updates))
+        return self.decay
+
+    def update(self) -> None:
+        """Move the parameters and buffers one step towards the student's."""
+        ema_update_(*self._params, decay=self.current_decay())
+        self.follow_up()
+
+    def follow_up(self) -> None:
+        """The rest of an update whose parameters an optimizer has moved: buffers and count."""
+        if self._averaged[0]:
+            ema_update_(*self._averaged, decay=self.current_decay())
+        if self._copied[0]:
+            with torch.no_grad():
+                for target, source in zip(*self._copied, strict=True):
+                    target.copy_(source)
+        self.num_updates += 1
+
+    @contextmanager
+    def swapped(self) -> Iterator[nn.Module]:
+        """Within the block the student holds the teacher's weights and buffers.
+
+        Values are exchanged inside the same memory, so a compiled or captured student sees
+        them. They are exchanged back on leaving, also after an exception.
+        """
+        self._exchange()
+        try:
+            yield self.student
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        student = [*self.student.parameters(), *self.student.buffers()]
+        teacher = [*self.model.parameters(), *self.model.buffers()]
+        for a, b in zip(student, teacher, strict=True):
+            if a.dtype != b.dtype:
+                raise TypeError(
+                    f"`shadow_dtype` must be the student's dtype ({a.dtype}) for a swap, but is"
+                    f" {b.dtype} instead; evaluate `teacher.model` itself."
+                )
+        for a, b in zip(student, teacher, strict=True):
+            held = a.clone()
+            a.copy_(b)
+            b.copy_(held)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The teacher's tensors under their names, and ``num_updates`` as an int64 scalar."""
+        state = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        return {**state, "num_updates": torch.tensor(self.num_updates)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` gave; the student is left as it is.
+
+        Raises:
+            KeyError: If a tensor is missing or of another model.
+            ValueError: If a shape differs.
+        """
+        own: dict[str, Any] = self.model.state_dict()
+        given = {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}
+        if given.keys() != own.keys() or "num_updates" not in state:
+            different = sorted((given.keys() ^ own.keys()) or {"num_updates"})
+            raise KeyError(
+                "`state` must hold the teacher's own tensors,"
+                f" but differs in {', '.join(different)} instead."
+            )
+        for name, tensor in own.items():
+            if tensor.shape != given[name].shape:
+                raise ValueError(
+                    f"`state['model.{name}']` must have the shape {list(tensor.shape)},"
+                    f" but has {list(given[name].shape)} instead."
+                )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(given[name])
+        self.num_updates = int(state["num_updates"])
