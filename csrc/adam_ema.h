@@ -7,9 +7,10 @@
 // Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
 // Contract: contiguous tensors of one type (float32 or float64) and equal lengths that do not
 // overlap; the gradients are left intact. A tensor without a gradient takes part in the EMA alone.
-// Whether the step is skipped (found_inf), and the step counts, are the caller's business on the
-// CPU. float32 rounds once an operation; the bias corrections are computed in double.
-// Floor: 36 bytes an element in float32 (five reads, four writes).
+// float32 rounds once an operation; the bias corrections are computed in double. Whether the step
+// is skipped (found_inf), and the step counts, are the caller's business on the CPU. On CUDA both
+// may lie on the device: nothing is read back, and the counts of a skipped step stay. Floor: 36
+// bytes an element in float32 (five reads, four writes).
 #pragma once
 
 #include <cstdint>
@@ -42,28 +43,62 @@ struct AdamOptions {
 
 // The factors of update number `step` (from 1).
 template <class T>
-AdamFactors<T> adam_factors(const AdamOptions& options, double step) {
-  const double correction1 = 1.0 - __builtin_pow(options.beta1, step);
-  const double correction2 = 1.0 - __builtin_pow(options.beta2, step);
+SD_MATH AdamFactors<T> adam_factors(const AdamOptions& options, double step) {
+  const double correction1 = 1.0 - power(options.beta1, step);
+  const double correction2 = 1.0 - power(options.beta2, step);
   AdamFactors<T> f;
   f.gradient_factor = static_cast<T>(options.gradient_factor);
   f.coupled_weight_decay = static_cast<T>(options.decoupled ? 0.0 : options.weight_decay);
-  f.weight_factor = static_cast<T>(options.decoupled ? 1.0 - options.lr * options.weight_decay : 1.0);
+  f.weight_factor =
+      static_cast<T>(options.decoupled ? 1.0 - options.lr * options.weight_decay : 1.0);
   f.one_minus_beta1 = static_cast<T>(1.0 - options.beta1);
   f.beta2 = static_cast<T>(options.beta2);
   f.one_minus_beta2 = static_cast<T>(1.0 - options.beta2);
   f.step_size = static_cast<T>(options.lr / correction1);
-  f.second_factor = static_cast<T>(1.0 / __builtin_sqrt(correction2));
+  f.second_factor = static_cast<T>(1.0 / square_root(correction2));
   f.eps = static_cast<T>(options.eps);
   return f;
 }
 
 namespace cpu {
 
-SD_PER_LEVEL(
-  void adam_ema(const AdamSpan<float>& span, std::int64_t begin, std::int64_t end, double decay);
-  void adam_ema(const AdamSpan<double>& span, std::int64_t begin, std::int64_t end, double decay);
-)
+SD_PER_LEVEL(void adam_ema(const AdamSpan<float>& span, std::int64_t begin, std::int64_t end,
+                           double decay);
+             void adam_ema(const AdamSpan<double>& span, std::int64_t begin, std::int64_t end,
+                           double decay);)
 
 }  // namespace cpu
+
+namespace cuda {
+
+// A number that lies on the device as either type, or else (both null) is known here.
+struct DeviceNumber {
+  const float* float32;
+  const double* float64;
+  double value;
+};
+
+// Which update a tensor is at: one more than its device counter says, which is then counted up, or
+// else (null) `number`. No two tensors share a counter.
+struct AdamStep {
+  float* counter;
+  double number;
+};
+
+struct AdamSettings {
+  AdamOptions options;  // without gradient_factor, which is clip_factor / grad_scale
+  double decay;
+  DeviceNumber grad_scale;
+  DeviceNumber clip_factor;
+  DeviceNumber found_inf;  // not 0: nothing changes
+};
+
+// Launches on `stream` of the current device; returns a cudaError_t. The factors inside the spans
+// are not used.
+int adam_ema(const AdamSpan<float>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream);
+int adam_ema(const AdamSpan<double>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream);
+
+}  // namespace cuda
 }  // namespace smoothdistill

@@ -10,12 +10,23 @@ namespace smoothdistill::dlpack {
 constexpr std::uint32_t kMajorVersion = 1;
 
 enum DeviceType : std::int32_t { kCpu = 1, kCuda = 2 };
-enum TypeCode : std::uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBool = 6 };
+enum TypeCode : std::uint8_t {
+  kInt = 0,
+  kUInt = 1,
+  kFloat = 2,
+  kBfloat = 4,
+  kComplex = 5,
+  kBool = 6
+};
 
 struct Device {
   std::int32_t type;
   std::int32_t index;
 };
+
+// Any device of a type, where a device is asked for.
+constexpr Device kAnyCpu{kCpu, -1};
+constexpr Device kAnyCuda{kCuda, -1};
 
 struct DataType {
   std::uint8_t code;

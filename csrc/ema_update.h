@@ -1,9 +1,9 @@
 // ema_update: teacher <- decay * teacher + (1 - decay) * student, element-wise, in place.
 // Source: Tarvainen and Valpola 2017 (mean teacher), equation 1; `decay` is their alpha.
-// Contract: contiguous tensors of equal lengths that do not overlap. float32 with a float32 or
-// bfloat16 student, float64 with float64; other types are copied bytewise. decay == 1 writes
-// nothing; decay == 0 copies exactly; student == teacher leaves the teacher bitwise unchanged.
-// Floor: 12 bytes an element in float32 (two reads, one write).
+// Contract: contiguous tensors of equal lengths that do not overlap. float32 with a float32,
+// bfloat16 or float16 student, float64 with float64; other types are copied bytewise. decay == 1
+// writes nothing; decay == 0 copies exactly; student == teacher leaves the teacher bitwise
+// unchanged. Floor: 12 bytes an element in float32 (two reads, one write).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,13 @@
 
 namespace smoothdistill {
 
-enum class EmaKind : std::int32_t { kFloat32, kFloat64, kBfloat16ToFloat32, kCopy };
+enum class EmaKind : std::int32_t {
+  kFloat32,
+  kFloat64,
+  kBfloat16ToFloat32,
+  kFloat16ToFloat32,
+  kCopy
+};
 
 struct EmaSpan {
   void* teacher;

@@ -21,8 +21,32 @@ SD_MATH T lerp(T start, T end, T weight) {
   return weight < T(0.5) ? start + weight * difference : end - (T(1) - weight) * difference;
 }
 
+// The compiler's built-ins on the host (no C++ library in a kernel), CUDA's functions on the
+// device.
+#if defined(__CUDA_ARCH__)
+SD_MATH float square_root(float x) { return sqrtf(x); }
+SD_MATH double square_root(double x) { return sqrt(x); }
+SD_MATH double power(double base, double exponent) { return pow(base, exponent); }
+#else
 SD_MATH float square_root(float x) { return __builtin_sqrtf(x); }
 SD_MATH double square_root(double x) { return __builtin_sqrt(x); }
+SD_MATH double power(double base, double exponent) { return __builtin_pow(base, exponent); }
+#endif
+
+// bfloat16 is the upper half of a float32.
+SD_MATH float bfloat16_to_float(std::uint16_t bits) {
+  return __builtin_bit_cast(float, static_cast<std::uint32_t>(bits) << 16);
+}
+
+// Exact for every float16, subnormals and infinities included: the bits are those of a float32
+// whose exponent is too small by 127 - 15, which one multiplication mends.
+SD_MATH float float16_to_float(std::uint16_t bits) {
+  const std::uint32_t magnitude = (bits & 0x7fffU) << 13;
+  const float value = __builtin_bit_cast(float, magnitude) * 0x1p112F;
+  const std::uint32_t special = magnitude >= 0x0f800000U ? 0x7f800000U : 0U;  // infinity or NaN
+  const std::uint32_t sign = (bits & 0x8000U) << 16;
+  return __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, value) | special | sign);
+}
 
 // exp(x). float: at most 2 ulp on [-87.3, 88.7]; 0 below, +inf above, NaN for NaN; no call and no
 // branch, so that every compiler vectorises it. Range reduction by Cody and Waite with
@@ -45,13 +69,19 @@ SD_MATH float exponential(float x) {
   // 2^n in two factors: n reaches 128, which one exponent field cannot hold.
   const std::int32_t half = static_cast<std::int32_t>(n) >> 1;
   const std::int32_t rest = static_cast<std::int32_t>(n) - half;
-  const float scaled =
-      p * __builtin_bit_cast(float, (half + 127) << 23) * __builtin_bit_cast(float, (rest + 127) << 23);
+  const float scaled = p * __builtin_bit_cast(float, (half + 127) << 23) *
+                       __builtin_bit_cast(float, (rest + 127) << 23);
   const float low = x < -87.33F ? 0.0F : scaled;
   return x > 88.72F ? __builtin_huge_valf() : low;
 #endif
 }
-SD_MATH double exponential(double x) { return __builtin_exp(x); }
+SD_MATH double exponential(double x) {
+#if defined(__CUDA_ARCH__)
+  return exp(x);
+#else
+  return __builtin_exp(x);
+#endif
+}
 
 // log(x) for a normal positive x (here: sums of exponentials, at least 1), NaN for NaN, +inf for
 // +inf. float: at most 2 ulp; x = m 2^e with m in [sqrt(1/2), sqrt(2)), Cephes' logf polynomial.
@@ -74,24 +104,30 @@ SD_MATH float logarithm(float x) {
   p = p * m + 3.3333331174e-1F;
   const float exponent = static_cast<float>(e);
   const float square = m * m;
-  const float value = (p * m * square + exponent * -2.12194440e-4F - 0.5F * square + m) +
-                      exponent * 0.693359375F;
+  const float value =
+      (p * m * square + exponent * -2.12194440e-4F - 0.5F * square + m) + exponent * 0.693359375F;
   return x - x == 0.0F ? value : x;  // inf and NaN pass through
 #endif
 }
-SD_MATH double logarithm(double x) { return __builtin_log(x); }
+SD_MATH double logarithm(double x) {
+#if defined(__CUDA_ARCH__)
+  return log(x);
+#else
+  return __builtin_log(x);
+#endif
+}
 
 // What one Adam step needs besides the tensors; the bias corrections are computed once, in double.
 template <class T>
 struct AdamFactors {
-  T gradient_factor;        // clip_factor / grad_scale
-  T coupled_weight_decay;   // Adam: added to the gradient, times the weight
-  T weight_factor;          // AdamW: 1 - lr * weight_decay, else 1
+  T gradient_factor;       // clip_factor / grad_scale
+  T coupled_weight_decay;  // Adam: added to the gradient, times the weight
+  T weight_factor;         // AdamW: 1 - lr * weight_decay, else 1
   T one_minus_beta1;
   T beta2;
   T one_minus_beta2;
-  T step_size;              // lr / (1 - beta1^step)
-  T second_factor;          // 1 / sqrt(1 - beta2^step)
+  T step_size;      // lr / (1 - beta1^step)
+  T second_factor;  // 1 / sqrt(1 - beta2^step)
   T eps;
 };
 

@@ -18,19 +18,27 @@ extern SimdLevel simd_level;
 
 #if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
 // Declares one kernel in every level's namespace.
-#define SD_PER_LEVEL(...)              \
-  namespace baseline { __VA_ARGS__ }   \
-  namespace avx2 { __VA_ARGS__ }       \
-  namespace avx512 { __VA_ARGS__ }
+#define SD_PER_LEVEL(...) \
+  namespace baseline {    \
+  __VA_ARGS__             \
+  }                       \
+  namespace avx2 {        \
+  __VA_ARGS__             \
+  }                       \
+  namespace avx512 {      \
+  __VA_ARGS__             \
+  }
 // Calls `function(arguments...)` of the level in force.
-#define SD_CALL(function, ...)                                                             \
-  (::smoothdistill::simd_level == ::smoothdistill::SimdLevel::kAvx512                      \
-       ? ::smoothdistill::cpu::avx512::function(__VA_ARGS__)                               \
-       : ::smoothdistill::simd_level == ::smoothdistill::SimdLevel::kAvx2                  \
-             ? ::smoothdistill::cpu::avx2::function(__VA_ARGS__)                           \
-             : ::smoothdistill::cpu::baseline::function(__VA_ARGS__))
+#define SD_CALL(function, ...)                                        \
+  (::smoothdistill::simd_level == ::smoothdistill::SimdLevel::kAvx512 \
+       ? ::smoothdistill::cpu::avx512::function(__VA_ARGS__)          \
+   : ::smoothdistill::simd_level == ::smoothdistill::SimdLevel::kAvx2 \
+       ? ::smoothdistill::cpu::avx2::function(__VA_ARGS__)            \
+       : ::smoothdistill::cpu::baseline::function(__VA_ARGS__))
 #else
 #define SD_PER_LEVEL(...) \
-  namespace baseline { __VA_ARGS__ }
+  namespace baseline {    \
+  __VA_ARGS__             \
+  }
 #define SD_CALL(function, ...) (::smoothdistill::cpu::baseline::function(__VA_ARGS__))
 #endif

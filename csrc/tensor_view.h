@@ -26,20 +26,34 @@ struct ArgumentName {
 inline std::string dtype_name(const dlpack::DataType& dtype) {
   const char* kind = "opaque";
   switch (dtype.code) {
-    case dlpack::kInt: kind = "int"; break;
-    case dlpack::kUInt: kind = "uint"; break;
-    case dlpack::kFloat: kind = "float"; break;
-    case dlpack::kBfloat: kind = "bfloat"; break;
-    case dlpack::kComplex: kind = "complex"; break;
-    case dlpack::kBool: return "bool";
-    default: break;
+    case dlpack::kInt:
+      kind = "int";
+      break;
+    case dlpack::kUInt:
+      kind = "uint";
+      break;
+    case dlpack::kFloat:
+      kind = "float";
+      break;
+    case dlpack::kBfloat:
+      kind = "bfloat";
+      break;
+    case dlpack::kComplex:
+      kind = "complex";
+      break;
+    case dlpack::kBool:
+      return "bool";
+    default:
+      break;
   }
   return kind + std::to_string(dtype.bits);
 }
 
 inline std::string device_name(const dlpack::Device& device) {
   if (device.type == dlpack::kCpu) return "cpu";
-  if (device.type == dlpack::kCuda) return "cuda:" + std::to_string(device.index);
+  if (device.type == dlpack::kCuda) {
+    return device.index < 0 ? "cuda" : "cuda:" + std::to_string(device.index);
+  }
   return "DLPack device type " + std::to_string(device.type);
 }
 
@@ -112,22 +126,28 @@ inline bool is_dense(const dlpack::Tensor& raw) {
   return true;
 }
 
-enum class Layout { kContiguous, kDense };
-
-// A tensor with memory on a device of `device_type`, contiguous or at least dense.
-inline TensorView view(PyObject* object, std::int32_t device_type, const ArgumentName& argument,
-                       Layout layout = Layout::kContiguous) {
-  TensorView result;
-  dlpack::Tensor& raw = result.raw;
+// Shape, type and device of a tensor that has memory.
+inline dlpack::Tensor describe(PyObject* object, const ArgumentName& argument) {
+  dlpack::Tensor raw{};
   if (exchange_api(Py_TYPE(object), argument).tensor_from_py_object(object, &raw) != 0) {
     PyErr_Clear();
     throw py::type_error(argument.text() +
                          " must be a dense tensor with memory, but is a meta, sparse or wrapped "
                          "tensor instead.");
   }
-  if (raw.device.type != device_type) {
-    throw py::value_error(argument.text() + " must be on " +
-                          (device_type == dlpack::kCpu ? "cpu" : "cuda") + ", but is on " +
+  return raw;
+}
+
+enum class Layout { kContiguous, kDense };
+
+// A tensor with memory on `device` (index -1: any of its type), contiguous or at least dense.
+inline TensorView view(PyObject* object, const dlpack::Device& device, const ArgumentName& argument,
+                       Layout layout = Layout::kContiguous) {
+  TensorView result;
+  result.raw = describe(object, argument);
+  const dlpack::Tensor& raw = result.raw;
+  if (raw.device.type != device.type || (device.index >= 0 && raw.device.index != device.index)) {
+    throw py::value_error(argument.text() + " must be on " + device_name(device) + ", but is on " +
                           device_name(raw.device) + " instead.");
   }
   std::int64_t size = 1;
@@ -158,6 +178,18 @@ inline void require_dtype(const TensorView& tensor, const TensorView& expected,
   if (!tensor.same_dtype(expected)) {
     throw py::type_error(argument.text() + " must be " + dtype_name(expected.raw.dtype) +
                          ", but is " + dtype_name(tensor.raw.dtype) + " instead.");
+  }
+}
+
+// One element, float32 or float64.
+inline void require_one_float(const TensorView& tensor, const ArgumentName& argument) {
+  if (tensor.size != 1) {
+    throw py::value_error(argument.text() + " must hold one element, but holds " +
+                          std::to_string(tensor.size) + " instead.");
+  }
+  if (!tensor.is(dlpack::kFloat, 32) && !tensor.is(dlpack::kFloat, 64)) {
+    throw py::type_error(argument.text() + " must be float32 or float64, but is " +
+                         dtype_name(tensor.raw.dtype) + " instead.");
   }
 }
 
@@ -200,7 +232,8 @@ class TensorList {
  public:
   TensorList(py::handle object, const char* name) : name_(name) {
     if (!PyList_Check(object.ptr()) && !PyTuple_Check(object.ptr())) {
-      throw py::type_error("`" + std::string(name) + "` must be a list or tuple of tensors, but is " +
+      throw py::type_error("`" + std::string(name) +
+                           "` must be a list or tuple of tensors, but is " +
                            Py_TYPE(object.ptr())->tp_name + " instead.");
     }
     items_ = PySequence_Fast_ITEMS(object.ptr());

@@ -67,7 +67,7 @@ _HOME = {
     "cut_windows": "windows",
 }
 
-__all__ = [  # noqa: PLE0604  (built from the tables above)
+__all__ = [
     "__version__",
     *_SUBMODULES,
     *_HOME,

@@ -7,40 +7,35 @@ namespace smoothdistill::cpu::SD_LEVEL {
 namespace {
 
 template <class T>
-void average(T* teacher, const T* student, std::int64_t size, T weight) {
+void average(const EmaSpan& span, std::int64_t begin, std::int64_t end, double decay) {
+  auto* teacher = static_cast<T*>(span.teacher);
+  const auto* student = static_cast<const T*>(span.student);
+  const T weight = static_cast<T>(1.0 - decay);
 #pragma omp simd
-  for (std::int64_t i = 0; i < size; ++i) teacher[i] = lerp(teacher[i], student[i], weight);
+  for (std::int64_t i = begin; i < end; ++i) teacher[i] = lerp(teacher[i], student[i], weight);
 }
 
-// bfloat16 is the upper half of a float32.
-void average(float* teacher, const std::uint16_t* student, std::int64_t size, float weight) {
+// `kWiden` makes a float of a half-precision student's 16 bits.
+template <float (*kWiden)(std::uint16_t)>
+void average_half(const EmaSpan& span, std::int64_t begin, std::int64_t end, double decay) {
+  auto* teacher = static_cast<float*>(span.teacher);
+  const auto* student = static_cast<const std::uint16_t*>(span.student);
+  const float weight = static_cast<float>(1.0 - decay);
+  if (decay == 0.0) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < size; ++i) {
-    const float value =
-        __builtin_bit_cast(float, static_cast<std::uint32_t>(student[i]) << 16);
-    teacher[i] = lerp(teacher[i], value, weight);
+    for (std::int64_t i = begin; i < end; ++i) teacher[i] = kWiden(student[i]);
+  } else {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) {
+      teacher[i] = lerp(teacher[i], kWiden(student[i]), weight);
+    }
   }
-}
-
-template <class T, class S>
-void update(const EmaSpan& span, std::int64_t begin, std::int64_t end, double decay) {
-  average(static_cast<T*>(span.teacher) + begin, static_cast<const S*>(span.student) + begin,
-          end - begin, static_cast<T>(1.0 - decay));
 }
 
 void copy(const EmaSpan& span, std::int64_t begin, std::int64_t end, std::int64_t item_size) {
   __builtin_memcpy(static_cast<char*>(span.teacher) + begin * item_size,
                    static_cast<const char*>(span.student) + begin * item_size,
                    static_cast<std::size_t>((end - begin) * item_size));
-}
-
-void widen(const EmaSpan& span, std::int64_t begin, std::int64_t end) {
-  auto* teacher = static_cast<std::uint32_t*>(span.teacher);
-  const auto* student = static_cast<const std::uint16_t*>(span.student);
-#pragma omp simd
-  for (std::int64_t i = begin; i < end; ++i) {
-    teacher[i] = static_cast<std::uint32_t>(student[i]) << 16;
-  }
 }
 
 }  // namespace
@@ -50,14 +45,13 @@ void ema_update(const EmaSpan& span, std::int64_t begin, std::int64_t end, doubl
   if (decay == 1.0) return;
   switch (span.kind) {
     case EmaKind::kFloat32:
-      return decay == 0.0 ? copy(span, begin, end, 4)
-                          : update<float, float>(span, begin, end, decay);
+      return decay == 0.0 ? copy(span, begin, end, 4) : average<float>(span, begin, end, decay);
     case EmaKind::kFloat64:
-      return decay == 0.0 ? copy(span, begin, end, 8)
-                          : update<double, double>(span, begin, end, decay);
+      return decay == 0.0 ? copy(span, begin, end, 8) : average<double>(span, begin, end, decay);
     case EmaKind::kBfloat16ToFloat32:
-      return decay == 0.0 ? widen(span, begin, end)
-                          : update<float, std::uint16_t>(span, begin, end, decay);
+      return average_half<bfloat16_to_float>(span, begin, end, decay);
+    case EmaKind::kFloat16ToFloat32:
+      return average_half<float16_to_float>(span, begin, end, decay);
     case EmaKind::kCopy:
       return;
   }

@@ -13,39 +13,43 @@ namespace {
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kMaxTileClasses = 64;
 
-// The factors by which a row's softmaxes enter its gradient.
+// Rows [batch, classes] into a tile [classes][rows]. Full tiles have loops of fixed length down the
+// rows; in a short one the last row is repeated.
 template <class T>
-struct GradientFactors {
-  T hard;            // task_weight / label_weight
-  T soft;            // task_weight * distill_weight * T / num_valid
-  T inverse_temperature;
-  T target_share;    // 1 - label_smoothing
-  T other_share;     // label_smoothing / num_classes
-  T class_weight_sum;
-};
+void load_tile(T (*__restrict tile)[kTileRows], const T* __restrict rows, std::int64_t num_rows,
+               std::int64_t num_classes) {
+  for (std::int64_t c = 0; c < num_classes; ++c) {
+    if (num_rows == kTileRows) {
+#pragma omp simd
+      for (std::int64_t r = 0; r < kTileRows; ++r) tile[c][r] = rows[r * num_classes + c];
+    } else {
+      for (std::int64_t r = 0; r < kTileRows; ++r) {
+        tile[c][r] = rows[(r < num_rows ? r : num_rows - 1) * num_classes + c];
+      }
+    }
+  }
+}
 
 template <class T>
-GradientFactors<T> gradient_factors(const LossHead<T>& head) {
-  GradientFactors<T> f;
-  f.hard = static_cast<T>(head.label_weight > 0.0 ? head.task_weight / head.label_weight : 0.0);
-  f.soft = static_cast<T>(head.teacher != nullptr && head.num_valid > 0
-                              ? head.task_weight * head.distill_weight * head.temperature /
-                                    static_cast<double>(head.num_valid)
-                              : 0.0);
-  f.inverse_temperature = static_cast<T>(1.0 / head.temperature);
-  f.target_share = static_cast<T>(1.0 - head.label_smoothing);
-  f.other_share = static_cast<T>(head.label_smoothing / static_cast<double>(head.num_classes));
-  f.class_weight_sum = static_cast<T>(head.class_weight_sum);
-  return f;
+void store_tile(const T (*__restrict tile)[kTileRows], T* __restrict rows, std::int64_t num_rows,
+                std::int64_t num_classes) {
+  for (std::int64_t c = 0; c < num_classes; ++c) {
+    if (num_rows == kTileRows) {
+#pragma omp simd
+      for (std::int64_t r = 0; r < kTileRows; ++r) rows[r * num_classes + c] = tile[c][r];
+    } else {
+      for (std::int64_t r = 0; r < num_rows; ++r) rows[r * num_classes + c] = tile[c][r];
+    }
+  }
 }
 
 // Up to 16 rows at once. Absent rows repeat the last one and are not stored.
 template <class T>
 void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t first,
           std::int64_t num_rows, LossSums& sums) {
-  alignas(64) T z[kMaxTileClasses][kTileRows];       // student, exp(z - max), its gradient
-  alignas(64) T soft[kMaxTileClasses][kTileRows];    // exp((z - max) / T)
-  alignas(64) T teacher[kMaxTileClasses][kTileRows]; // teacher, later its exp
+  alignas(64) T z[kMaxTileClasses][kTileRows];        // student, exp(z - max), its gradient
+  alignas(64) T soft[kMaxTileClasses][kTileRows];     // exp((z - max) / T)
+  alignas(64) T teacher[kMaxTileClasses][kTileRows];  // teacher, later its exp
   const std::int64_t num_classes = head.num_classes;
   const bool distills = head.teacher != nullptr;
   const bool smooths = head.label_smoothing != 0.0;
@@ -58,13 +62,9 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
     target[r] = used ? head.targets[row] : 0;
     valid[r] = used ? T(1) : T(0);
     label_weight[r] = !used ? T(0) : (head.class_weights ? head.class_weights[target[r]] : T(1));
-    const T* student_row = head.student + row * num_classes;
-    for (std::int64_t c = 0; c < num_classes; ++c) z[c][r] = student_row[c];
-    if (distills) {
-      const T* teacher_row = head.teacher + row * num_classes;
-      for (std::int64_t c = 0; c < num_classes; ++c) teacher[c][r] = teacher_row[c];
-    }
   }
+  load_tile(z, head.student + first * num_classes, num_rows, num_classes);
+  if (distills) load_tile(teacher, head.teacher + first * num_classes, num_rows, num_classes);
 
   alignas(64) T z_max[kTileRows], z_target[kTileRows], smooth_sum[kTileRows];
   std::int64_t best[kTileRows];
@@ -132,7 +132,8 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
   for (std::int64_t r = 0; r < kTileRows; ++r) {
     hard_log[r] = logarithm(hard_sum[r]);
     const T smoothing = smooths ? f.other_share * f.class_weight_sum : T(0);
-    hard_scale[r] = f.hard * (f.target_share * label_weight[r] + smoothing) * valid[r] / hard_sum[r];
+    hard_scale[r] =
+        f.hard * (f.target_share * label_weight[r] + smoothing) * valid[r] / hard_sum[r];
   }
   if (distills) {
 #pragma omp simd
@@ -150,23 +151,20 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
     for (std::int64_t r = 0; r < kTileRows; ++r) {
       T g = z[c][r] * hard_scale[r] - share * valid[r];
       if (distills) g += soft[c][r] * soft_scale[r] - teacher[c][r] * teacher_scale[r];
-      z[c][r] = g;
+      z[c][r] = valid[r] == T(0) ? T(0) : g;  // also where the logits hold a NaN
     }
   }
 
+  store_tile(z, head.gradient + first * num_classes, num_rows, num_classes);
   for (std::int64_t r = 0; r < num_rows; ++r) {
-    T* row = head.gradient + (first + r) * num_classes;
-    if (valid[r] == T(0)) {  // also where the logits hold a NaN
-      for (std::int64_t c = 0; c < num_classes; ++c) row[c] = T(0);
-      continue;
-    }
-    for (std::int64_t c = 0; c < num_classes; ++c) row[c] = z[c][r];
-    row[target[r]] -= f.hard * f.target_share * label_weight[r];
+    if (valid[r] == T(0)) continue;
+    head.gradient[(first + r) * num_classes + target[r]] -=
+        f.hard * f.target_share * label_weight[r];
     const T target_term = hard_log[r] - (z_target[r] - z_max[r]);
     sums.cross_entropy += static_cast<double>(f.target_share * label_weight[r] * target_term);
     if (smooths) {
-      sums.cross_entropy += static_cast<double>(
-          f.other_share * (f.class_weight_sum * hard_log[r] - smooth_sum[r]));
+      sums.cross_entropy +=
+          static_cast<double>(f.other_share * (f.class_weight_sum * hard_log[r] - smooth_sum[r]));
     }
     sums.divergence += static_cast<double>(divergence[r]);
     sums.num_correct += best[r] == target[r] && hard_sum[r] == hard_sum[r];
@@ -225,20 +223,22 @@ void wide_row(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t
       soft_sum += exponential(a);
       cross += e == T(0) ? T(0) : e * (b - a);
     }
-    sums.divergence += static_cast<double>(cross / teacher_sum -
-                                           (logarithm(teacher_sum) - logarithm(soft_sum)));
+    sums.divergence +=
+        static_cast<double>(cross / teacher_sum - (logarithm(teacher_sum) - logarithm(soft_sum)));
     const T soft_scale = f.soft / soft_sum, teacher_scale = f.soft / teacher_sum;
     // The exponentials are computed again: cheaper than a scratch row that leaves the cache.
 #pragma omp simd
     for (std::int64_t c = 0; c < num_classes; ++c) {
       const T d = z[c] - z_max;
-      gradient[c] = exponential(d) * hard_scale +
-                    (exponential(d * f.inverse_temperature) * soft_scale -
-                     exponential((teacher[c] - teacher_max) * f.inverse_temperature) * teacher_scale);
+      gradient[c] =
+          exponential(d) * hard_scale +
+          (exponential(d * f.inverse_temperature) * soft_scale -
+           exponential((teacher[c] - teacher_max) * f.inverse_temperature) * teacher_scale);
     }
   } else {
 #pragma omp simd
-    for (std::int64_t c = 0; c < num_classes; ++c) gradient[c] = exponential(z[c] - z_max) * hard_scale;
+    for (std::int64_t c = 0; c < num_classes; ++c)
+      gradient[c] = exponential(z[c] - z_max) * hard_scale;
   }
   if (head.label_smoothing != 0.0) {
     const T* w = head.class_weights;

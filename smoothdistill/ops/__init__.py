@@ -1,4 +1,4 @@
-"""The fused kernels: in-place functions over lists of tensors, and one loss over lists of logits."""
+"""The fused kernels: in-place functions over lists of tensors, and a loss over lists of logits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Which kernels a call runs on: the compiled module of its device, or the plain reference.
 
 Environment variables, read once at import: ``SMOOTHDISTILL_SIMD`` (`sse2`, `avx2`, `avx512`)
-lowers the instruction set; ``SMOOTHDISTILL_BACKEND=reference`` switches every op to plain PyTorch.
+lowers the instruction set; ``SMOOTHDISTILL_BACKEND`` says what runs where: ``auto``, the default,
+CPU kernels on the CPU and plain PyTorch on GPUs; ``cuda`` CUDA kernels on GPUs too, which have been
+compiled and not yet run on one; ``reference`` plain PyTorch everywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ __all__ = ["OP_NAMES", "backends", "cpu_module", "cuda_module", "kernels_for"]
 
 OP_NAMES = ("adam_ema_", "ema_update_", "multitask_kd_loss")
 _BACKEND_VARIABLE = "SMOOTHDISTILL_BACKEND"
+_CHOICES = ("auto", "reference", "cuda")
 _SIMD_VARIABLE = "SMOOTHDISTILL_SIMD"
 
 
@@ -29,7 +32,7 @@ def _import_kernels(name: str) -> ModuleType | None:
 
 
 def _borrow_torch_threads(module: ModuleType) -> None:
-    """Hand torch's own thread pool to the kernels (see csrc/parallel.h); serial where it is absent."""
+    """Hand torch's thread pool to the kernels (see csrc/parallel.h); serial where it is absent."""
     folder = Path(torch.__file__).parent / "lib"
     for library in sorted(folder.glob("*torch_cpu.*")):
         try:
@@ -49,23 +52,37 @@ def _load_cpu() -> ModuleType | None:
     return module
 
 
-def _load_cuda() -> ModuleType | None:
-    return _import_kernels("_cuda") if torch.cuda.is_available() else None
-
-
-def _forced_reference() -> bool:
-    choice = os.environ.get(_BACKEND_VARIABLE, "auto")
-    if choice not in {"auto", "reference"}:
+def _load_cuda() -> ModuleType:
+    """The CUDA kernels, or a sentence about what is missing."""
+    if not torch.cuda.is_available():
         raise ValueError(
-            f"`{_BACKEND_VARIABLE}` must be 'auto' or 'reference', but is {choice!r} instead."
+            f"`{_BACKEND_VARIABLE}` must be 'auto' or 'reference' where torch sees no GPU,"
+            " but is 'cuda' instead."
         )
-    return choice == "reference"
+    module = _import_kernels("_cuda")
+    if module is None:
+        raise ValueError(
+            f"`{_BACKEND_VARIABLE}` must be 'auto' or 'reference' where smoothdistill was built"
+            " without nvcc, but is 'cuda' instead."
+        )
+    return module
 
 
+def _backend_choice() -> str:
+    choice = os.environ.get(_BACKEND_VARIABLE) or "auto"
+    if choice not in _CHOICES:
+        raise ValueError(
+            f"`{_BACKEND_VARIABLE}` must be 'auto', 'reference' or 'cuda',"
+            f" but is {choice!r} instead."
+        )
+    return choice
+
+
+_choice = _backend_choice()
 cpu_module = _load_cpu()
-cuda_module = _load_cuda()
+cuda_module = _load_cuda() if _choice == "cuda" else None
 _modules: dict[str, ModuleType | None] = (
-    {} if _forced_reference() else {"cpu": cpu_module, "cuda": cuda_module}
+    {} if _choice == "reference" else {"cpu": cpu_module, "cuda": cuda_module}
 )
 
 
@@ -75,6 +92,8 @@ def kernels_for(tensor: torch.Tensor, op_name: str) -> ModuleType | None:
         raise TypeError(
             f"`{op_name}` must be given tensors, but is given {type(tensor).__name__} instead."
         )
+    if tensor.is_cpu:  # a third of the price of reading the device
+        return _modules.get("cpu")
     device_type = tensor.device.type
     if device_type == "meta":
         raise TypeError(
@@ -85,7 +104,12 @@ def kernels_for(tensor: torch.Tensor, op_name: str) -> ModuleType | None:
 
 
 def backends() -> dict[str, list[str]]:
-    """The implementations of each op that this installation can run, fastest first."""
+    """The implementations of each op that calls reach here, fastest first.
+
+    "cuda" and "cpu" are the kernels for tensors on those devices; "reference" is plain PyTorch,
+    which takes what no kernel listed before it does (under ``SMOOTHDISTILL_BACKEND=auto`` all
+    tensors on GPUs).
+    """
     return {
         name: [
             device

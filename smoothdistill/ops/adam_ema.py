@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ import torch
 from smoothdistill import reference
 from smoothdistill.ops._arguments import check_fraction, check_list, check_non_negative
 from smoothdistill.ops._backend import kernels_for
+from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +50,8 @@ def adam_ema_(
         lr: Learning rate, at least 0.
         step: Number of this update, from 1. Or one float32 element a parameter that counts
             the updates made so far, as `torch.optim.Adam` keeps them: then the op counts.
+            Beside parameters on a GPU they may lie there, for CUDA graphs, or on the CPU; a
+            `found_inf` on the GPU is then waited for.
         decay: Share of the old teacher that is kept, in [0, 1].
         betas: Decay rates of the two moments, each in [0, 1).
         eps: Added to the denominator, at least 0.
@@ -67,24 +71,25 @@ def adam_ema_(
         Kingma and Ba, Adam, ICLR 2015, algorithm 1; Loshchilov and Hutter, Decoupled weight
         decay regularization, ICLR 2019, algorithm 2.
     """
-    check_fraction("decay", decay)
-    check_non_negative("lr", lr)
-    check_non_negative("eps", eps)
-    check_non_negative("weight_decay", weight_decay)
-    for index, beta in enumerate(betas):
-        if not 0.0 <= beta < 1.0:
-            raise ValueError(f"`betas[{index}]` must be in [0, 1), but is {beta} instead.")
+    is_compiling = torch.compiler.is_compiling()
+    check = _check_numbers if is_compiling else _check_numbers_once
+    check(lr, decay, betas[0], betas[1], eps, weight_decay)
     check_list("params", params)
     if not params and grads:
         raise ValueError(
             f"`grads` must hold as many tensors as `params` (0), but holds {len(grads)} instead."
         )
+    if teacher is not None:
+        check_list("teacher", teacher)
+        if len(teacher) != len(params):
+            raise ValueError(
+                f"`teacher` must hold as many tensors as `params` ({len(params)}),"
+                f" but holds {len(teacher)} instead."
+            )
     if not isinstance(step, (list, tuple)) and not step >= 1:
         raise ValueError(f"`step` must be at least 1, but is {step} instead.")
-    if torch.compiler.is_compiling():
-        steps = (
-            [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step
-        )
+    if is_compiling:
+        steps = [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step
         factor = (
             clip_factor
             if isinstance(clip_factor, torch.Tensor)
@@ -104,7 +109,23 @@ def adam_ema_(
     # Of what is written, a graph may hold the weights. No graph holds moments, and bumping them
     # as well would cost as much as 5,000 elements of the step (2 us).
     if params:
-        torch.autograd.graph.increment_version(params if teacher is None else params + teacher)
+        torch.autograd.graph.increment_version([*params, *(teacher or ())])
+
+
+def _check_numbers(
+    lr: float, decay: float, beta1: float, beta2: float, eps: float, weight_decay: float
+) -> None:
+    check_fraction("decay", decay)
+    check_non_negative("lr", lr)
+    check_non_negative("eps", eps)
+    check_non_negative("weight_decay", weight_decay)
+    for index, beta in enumerate((beta1, beta2)):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"`betas[{index}]` must be in [0, 1), but is {beta} instead.")
+
+
+# The numbers of a training run are nearly always those of the last step.
+_check_numbers_once = lru_cache(maxsize=64)(_check_numbers)
 
 
 def _run(
@@ -128,6 +149,10 @@ def _run(
     teacher = teacher or None  # the registered op passes an empty list
     kernels = kernels_for(params[0], "adam_ema_") if params else None
     if kernels is not None:
+        if found_inf is not None and _counts_elsewhere(step, found_inf):
+            if found_inf.item() != 0.0:  # a sync: the counts on the CPU must know
+                return
+            found_inf = None
         kernels.adam_ema_(
             params, grads, exp_avgs, exp_avg_sqs, teacher, step,
             lr, beta1, beta2, eps, weight_decay, decoupled, decay,
@@ -142,13 +167,16 @@ def _run(
     )  # fmt: skip
 
 
-_library = torch.library.Library("smoothdistill", "FRAGMENT")
-_library.define(
+def _counts_elsewhere(step: int | list[Tensor], found_inf: Tensor) -> bool:
+    """Whether the step counts lie on the CPU, but the word on whether to skip on a GPU."""
+    return found_inf.is_cuda and not isinstance(step, int) and not all(s.is_cuda for s in step)
+
+
+register_op(
     "adam_ema_(Tensor(a!)[] params, Tensor?[] grads, Tensor(b!)[] exp_avgs,"
     " Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] teacher, Tensor(e!)[] steps, float lr, float beta1,"
     " float beta2, float eps, float weight_decay, bool decoupled, float decay,"
-    " Tensor? grad_scale, Tensor? found_inf, Tensor clip_factor) -> ()"
+    " Tensor? grad_scale, Tensor? found_inf, Tensor clip_factor) -> ()",
+    _run,
+    lambda *args: None,
 )
-_library.impl("adam_ema_", _run, "CPU")
-_library.impl("adam_ema_", _run, "CUDA")
-torch.library.register_fake("smoothdistill::adam_ema_", lambda *args: None)

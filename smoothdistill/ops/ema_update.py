@@ -9,6 +9,7 @@ import torch
 from smoothdistill import reference
 from smoothdistill.ops._arguments import check_fraction, check_list
 from smoothdistill.ops._backend import kernels_for
+from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +26,8 @@ def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float) -
 
     Args:
         teacher: Tensors of any shapes, float32 or float64 (or integers), updated in place.
-        student: As many tensors of the same shapes and dtypes; bfloat16 is allowed for a
-            float32 teacher.
+        student: As many tensors of the same shapes and dtypes; bfloat16 and float16
+            are allowed for a float32 teacher.
         decay: Share of the old teacher that is kept, in [0, 1].
 
     Raises:
@@ -61,8 +62,8 @@ def _run(teacher: list[Tensor], student: list[Tensor], decay: float) -> None:
         reference.ema_update_(teacher, student, decay=decay)
 
 
-_library = torch.library.Library("smoothdistill", "FRAGMENT")
-_library.define("ema_update_(Tensor(a!)[] teacher, Tensor[] student, float decay) -> ()")
-_library.impl("ema_update_", _run, "CPU")
-_library.impl("ema_update_", _run, "CUDA")
-torch.library.register_fake("smoothdistill::ema_update_", lambda teacher, student, decay: None)
+register_op(
+    "ema_update_(Tensor(a!)[] teacher, Tensor[] student, float decay) -> ()",
+    _run,
+    lambda teacher, student, decay: None,
+)

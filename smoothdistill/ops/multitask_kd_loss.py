@@ -1,9 +1,10 @@
-"""`multitask_kd_loss`: cross-entropy plus distillation of all tasks, value and gradient in one pass."""
+"""`multitask_kd_loss`: cross-entropy and distillation of all tasks, with gradient, in one pass."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from smoothdistill import reference
 from smoothdistill.ops._arguments import check_non_negative, per_task
 from smoothdistill.ops._backend import kernels_for
+from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int64
@@ -58,12 +60,13 @@ def multitask_kd_loss(
         student_logits: One tensor a task, float32 or float64 (half precisions are widened).
         teacher_logits: The same shapes and dtype; no gradient flows into them. None: no
             distillation.
-        targets: One tensor a task of class indices in [0, classes), or `ignore_index`.
+        targets: One tensor a task of class indices in [0, classes), or `ignore_index`. The CUDA
+            kernels do not wait to refuse another: total and that task's cross-entropy become NaN.
         task_weights: Weight of each task, at least 0.
         distill_weight: Weight of each task's distillation against its cross-entropy, at least 0.
         temperature: By which both logits are divided in the distillation, above 0.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
-        class_weights: For each task a weight of every class, or None.
+        class_weights: For each task a finite weight of at least 0 of every class, or None.
         ignore_index: Rows with this target take part in neither loss.
 
     Returns:
@@ -79,38 +82,61 @@ def multitask_kd_loss(
         the published code of Smooth-Distill (arXiv 2507.00061) for the sum over tasks.
     """
     num_tasks = len(student_logits)
-    numbers = _numbers(num_tasks, task_weights, distill_weight, temperature, label_smoothing)
-    _check_lists(num_tasks, teacher_logits, targets, class_weights)
-    students = [
-        _prepared(f"student_logits[{index}]", logits) for index, logits in enumerate(student_logits)
-    ]
-    teachers = [
-        _prepared(f"teacher_logits[{index}]", logits)
-        for index, logits in enumerate(teacher_logits or ())
-    ]
+    given = (task_weights, distill_weight, temperature, label_smoothing)
+    is_compiling = torch.compiler.is_compiling()
+    numbers = _numbers(num_tasks, *given) if is_compiling else _known_numbers(num_tasks, given)
+    _check_length("teacher_logits", teacher_logits, num_tasks)
+    _check_length("targets", targets, num_tasks)
+    _check_length("class_weights", class_weights, num_tasks)
+    students = _prepared("student_logits", student_logits)
+    teachers = [] if teacher_logits is None else _prepared("teacher_logits", teacher_logits)
     labels = [t if t.is_contiguous() else t.contiguous() for t in targets]
-    weights = [None] * num_tasks if class_weights is None else list(class_weights)
-    if torch.compiler.is_compiling():
-        outputs = torch.ops.smoothdistill.multitask_kd_loss(
-            students, teachers, labels, weights, *numbers, ignore_index
-        )
-        total, *parts = outputs[:5]
-        return MultitaskKDOutput(total, *(part.detach() for part in parts))
-    outputs = _run(students, teachers, labels, weights, *numbers, ignore_index)
-    total = outputs[0]
+    weights = list(class_weights or [None] * num_tasks)
+    arguments: tuple[Any, ...] = (students, teachers, labels, weights, *numbers, ignore_index)
+    if is_compiling:
+        outputs = torch.ops.smoothdistill.multitask_kd_loss(*arguments)
+        return MultitaskKDOutput(outputs[0], *(part.detach() for part in outputs[1:5]))
     if torch.is_grad_enabled() and any(logits.requires_grad for logits in students):
-        total = cast(Any, _WithGradient.apply)(total, outputs[5], *students)
-    return MultitaskKDOutput(total, *outputs[1:5])
+        parts: list[Tensor] = []
+        total = cast(Any, _WithGradient.apply)(arguments, parts, *students)
+        return MultitaskKDOutput(total, *parts)
+    return MultitaskKDOutput(*_run(*arguments)[:5])
 
 
-def _prepared(name: str, logits: Tensor) -> Tensor:
-    if logits.layout is not torch.strided:
-        raise TypeError(f"`{name}` must be a dense tensor, but is {logits.layout} instead.")
-    if logits.shape[:1] == (0,):
-        raise ValueError(f"`{name}` must hold at least 1 row, but holds 0 instead.")
-    if logits.dtype in _LOW_PRECISION:
-        logits = logits.float()
-    return logits if logits.is_contiguous() else logits.contiguous()
+def _prepared(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Dense contiguous logits of full precision; nearly always the tensors themselves."""
+    prepared = []
+    for index, logits in enumerate(tensors):
+        if logits.layout is not torch.strided:
+            raise TypeError(
+                f"`{name}[{index}]` must be a dense tensor, but is {logits.layout} instead."
+            )
+        if logits.numel() == 0 and logits.shape[:1] == (0,):
+            raise ValueError(f"`{name}[{index}]` must hold at least 1 row, but holds 0 instead.")
+        if logits.dtype in _LOW_PRECISION:
+            logits = logits.float()
+        prepared.append(logits if logits.is_contiguous() else logits.contiguous())
+    return prepared
+
+
+def _check_length(name: str, tensors: Sequence[Tensor | None] | None, num_tasks: int) -> None:
+    if tensors is not None and len(tensors) != num_tasks:
+        raise ValueError(
+            f"`{name}` must hold as many tensors as `student_logits` ({num_tasks}),"
+            f" but holds {len(tensors)} instead."
+        )
+
+
+def _known_numbers(
+    num_tasks: int, given: tuple[float | Sequence[float], ...]
+) -> tuple[list[float], ...]:
+    """`_numbers`, which are nearly always those of the last step."""
+    try:
+        return _remembered_numbers(
+            num_tasks, *(tuple(each) if isinstance(each, list) else each for each in given)
+        )
+    except TypeError:  # not hashable, so of a kind that has its own sentence
+        return _numbers(num_tasks, *given)
 
 
 def _numbers(
@@ -140,23 +166,7 @@ def _numbers(
     return weights, lambdas, temperatures, smoothings
 
 
-def _check_lists(
-    num_tasks: int,
-    teacher_logits: Sequence[Tensor] | None,
-    targets: Sequence[Tensor],
-    class_weights: Sequence[Tensor | None] | None,
-) -> None:
-    named = {
-        "teacher_logits": teacher_logits,
-        "targets": targets,
-        "class_weights": class_weights,
-    }
-    for name, tensors in named.items():
-        if tensors is not None and len(tensors) != num_tasks:
-            raise ValueError(
-                f"`{name}` must hold as many tensors as `student_logits` ({num_tasks}),"
-                f" but holds {len(tensors)} instead."
-            )
+_remembered_numbers = lru_cache(maxsize=64)(_numbers)
 
 
 def _run(
@@ -174,8 +184,8 @@ def _run(
     first = students[0]
     kernels = kernels_for(first, "multitask_kd_loss")
     if kernels is None:
-        with torch.enable_grad():
-            leaves = [logits.detach().requires_grad_() for logits in students]
+
+        def loss(*leaves: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             outputs = reference.multitask_kd_loss(
                 leaves,
                 teachers or None,
@@ -187,8 +197,12 @@ def _run(
                 class_weights=class_weights,
                 ignore_index=ignore_index,
             )
-            gradients = list(torch.autograd.grad(outputs[0], leaves))
-        return outputs[0].detach(), *outputs[1:], gradients
+            return outputs[0], outputs
+
+        # Not torch.autograd.grad: below the registered op, autograd records nothing.
+        differentiate = torch.func.grad(loss, argnums=tuple(range(len(students))), has_aux=True)
+        gradients, outputs = differentiate(*(logits.detach() for logits in students))
+        return *outputs, list(gradients)
     num_tasks = len(students)
     total = first.new_empty(())
     cross_entropy = first.new_empty(num_tasks)
@@ -196,10 +210,14 @@ def _run(
     num_correct = first.new_empty(num_tasks, dtype=torch.int64)
     num_valid = first.new_empty(num_tasks, dtype=torch.int64)
     gradients = [torch.empty_like(logits) for logits in students]
+    workspace: tuple[Tensor, ...] = ()
+    if first.is_cuda:  # the CPU kernels need none
+        num_bytes = kernels.loss_workspace_bytes(num_tasks)
+        workspace = (first.new_empty(num_bytes, dtype=torch.uint8),)
     kernels.multitask_kd_loss(
         students, teachers or None, targets, class_weights,
         task_weights, distill_weight, temperature, label_smoothing, ignore_index,
-        total, cross_entropy, distillation, num_correct, num_valid, gradients,
+        total, cross_entropy, distillation, num_correct, num_valid, gradients, *workspace,
     )  # fmt: skip
     return total, cross_entropy, distillation, num_correct, num_valid, gradients
 
@@ -215,23 +233,28 @@ def _refuse_create_graph() -> None:
 def _scaled(gradients: Sequence[Tensor], grad_total: Tensor) -> list[Tensor]:
     _refuse_create_graph()
     # Reading the factor is free on the CPU; elsewhere it would be a sync.
-    if grad_total.device.type == "cpu" and grad_total.item() == 1.0:
+    if grad_total.is_cpu and grad_total.item() == 1.0:
         return list(gradients)
     return [gradient * grad_total for gradient in gradients]
 
 
 class _WithGradient(torch.autograd.Function):
-    """Joins a total to the graph of its logits, given the gradient. Cheaper than the dispatcher."""
+    """Joins the total to the graph of its logits; cheaper than going through the dispatcher.
+
+    The other outputs leave through the list `parts`: as outputs each would cost 2 us more.
+    """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, total: Tensor, gradients: list[Tensor], *students: Tensor
+    def forward(
+        ctx: Any, arguments: tuple[Any, ...], parts: list[Tensor], *_students: Tensor
     ) -> Tensor:
+        total, *others, gradients = _run(*arguments)
+        parts.extend(others)
         ctx.save_for_backward(*gradients)
-        return total.view_as(total)
+        return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
         return (None, None, *_scaled(ctx.saved_tensors, grad_total))
 
 
@@ -250,9 +273,13 @@ def _fake(students: list[Tensor], *_: Any) -> tuple[Any, ...]:
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
     ctx.save_for_backward(*output[5])
     ctx.set_materialize_grads(False)
-    # A list of tensors takes a list of gradients, everything else a single None.
-    teachers, targets, *others = inputs[1:]
-    ctx.no_gradients = ([None] * len(teachers), [None] * len(targets), *([None] * len(others)))
+    # A list that holds only tensors takes a list of gradients, everything else a single None.
+    ctx.no_gradients = tuple(
+        [None] * len(given)
+        if isinstance(given, list) and all(isinstance(item, torch.Tensor) for item in given)
+        else None
+        for given in inputs[1:]
+    )
 
 
 def _backward(ctx: Any, grad_total: Tensor | None, *_: Any) -> tuple[Any, ...]:
@@ -263,16 +290,14 @@ def _backward(ctx: Any, grad_total: Tensor | None, *_: Any) -> tuple[Any, ...]:
     return [gradient * grad_total for gradient in gradients], *ctx.no_gradients
 
 
-_library = torch.library.Library("smoothdistill", "FRAGMENT")
-_library.define(
+register_op(
     "multitask_kd_loss(Tensor[] student_logits, Tensor[] teacher_logits, Tensor[] targets,"
     " Tensor?[] class_weights, float[] task_weights, float[] distill_weight, float[] temperature,"
     " float[] label_smoothing, int ignore_index)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor[])",
+    _run,
+    _fake,
 )
-_library.impl("multitask_kd_loss", _run, "CPU")
-_library.impl("multitask_kd_loss", _run, "CUDA")
-torch.library.register_fake("smoothdistill::multitask_kd_loss", _fake)
 torch.library.register_autograd(
     "smoothdistill::multitask_kd_loss", _backward, setup_context=_setup_context
 )

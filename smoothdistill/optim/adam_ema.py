@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smoothdistill.optim.ema_teacher import EMATeacher
+
+    _Companions = tuple[list[Tensor], list[dict[str, Tensor]], list[Tensor] | None]
 
 __all__ = ["AdamEMA"]
 
@@ -56,18 +59,27 @@ class AdamEMA(torch.optim.Optimizer):
             "decoupled": decoupled,
         }
         self.teacher = teacher
+        self._companions: dict[int, _Companions] = {}
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Read the groups of `torch.optim.Adam` too, which name the kind of penalty otherwise."""
         super().__setstate__(state)
+        self._companions = {}
         for group in self.param_groups:
             group.setdefault("decoupled", bool(group.get("decoupled_weight_decay", False)))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, which must belong to the teacher's student."""
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        self._companions = {}
+        try:
+            self._check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _check_group(self, group: dict[str, Any]) -> None:
         for name in ("lr", "eps", "weight_decay"):
             if not float(group[name]) >= 0.0:
                 raise ValueError(f"`{name}` must be at least 0, but is {group[name]} instead.")
@@ -81,7 +93,7 @@ class AdamEMA(torch.optim.Optimizer):
                     f" another tensor of shape {list(param.shape)} instead."
                 )
 
-    def step(  # type: ignore[override]
+    def step(
         self,
         closure: Callable[[], Any] | None = None,
         *,
@@ -107,15 +119,15 @@ class AdamEMA(torch.optim.Optimizer):
                 loss = closure()
         teacher = self.teacher
         decay = 1.0 if teacher is None else teacher.current_decay()
-        for group in self.param_groups:
+        for index, group in enumerate(self.param_groups):
             params: list[Tensor] = group["params"]
-            states = [self._state_of(param) for param in params]
+            _, states, averages = self._companions_of(index, params)
             adam_ema_(
                 params,
                 [param.grad for param in params],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
-                None if teacher is None else [teacher.teacher_of[param] for param in params],
+                averages,
                 step=[state["step"] for state in states],
                 lr=float(group["lr"]),
                 betas=group["betas"],
@@ -130,6 +142,23 @@ class AdamEMA(torch.optim.Optimizer):
         if teacher is not None and not (found_inf is not None and found_inf.item() != 0.0):
             teacher.follow_up()
         return loss
+
+    def _companions_of(self, index: int, params: list[Tensor]) -> _Companions:
+        """State and teacher of each parameter of a group.
+
+        Looking 12 parameters up takes longer than stepping them (a tensor's hash is slow), so the
+        dictionaries are remembered; their tensors are not, since users move those about.
+        """
+        found = self._companions.get(index)
+        if found is None or len(found[0]) != len(params) or not all(map(is_, found[0], params)):
+            teacher = self.teacher
+            found = (
+                list(params),
+                [self._state_of(param) for param in params],
+                None if teacher is None else [teacher.teacher_of[param] for param in params],
+            )
+            self._companions[index] = found
+        return found
 
     def _state_of(self, param: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[param]

@@ -96,7 +96,7 @@ class EMATeacher:
     def _pair_tensors(self) -> None:
         """Match tensors by name once; both modules keep their tensors from here on."""
         teacher_params = dict(self.model.named_parameters())
-        self.teacher_of = {
+        self.teacher_of: dict[Tensor, Tensor] = {
             param: teacher_params[name] for name, param in self.student.named_parameters()
         }
         self._params = (list(self.teacher_of.values()), list(self.teacher_of))

@@ -85,6 +85,12 @@ class MultitaskKDLoss(nn.Module):
     def _class_weights(self, tasks: tuple[str, ...]) -> list[Tensor | None] | None:
         if not self._weighted_tasks:
             return None
+        unknown = [task for task in self._weighted_tasks if task not in tasks]
+        if unknown:
+            raise KeyError(
+                f"`class_weights` must be of the tasks {', '.join(tasks)},"
+                f" but holds {', '.join(unknown)} instead."
+            )
         found: dict[str, Tensor] = {
             task: self.get_buffer(f"class_weights_{index}")
             for index, task in enumerate(self._weighted_tasks)

@@ -1,4 +1,4 @@
-"""Exponential moving average of tensors in plain PyTorch: the oracle and fallback of `ema_update_`."""
+"""Exponential moving average in plain PyTorch: the oracle and fallback of `ema_update_`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Multitask cross-entropy plus distillation in plain PyTorch: oracle and fallback of the fused op."""
+"""Multitask cross-entropy plus distillation in plain PyTorch: oracle and fallback."""
 
 from __future__ import annotations
 

@@ -1,0 +1,160 @@
+// CUDA kernels of adam_ema; the contract is in csrc/adam_ema.h. A block steps one chunk of one
+// tensor; a second kernel counts up the step counters, once all blocks have read them.
+#include "adam_ema.h"
+
+#include <cuda_runtime.h>
+
+#include "math.h"
+#include "multi_tensor.h"
+
+namespace smoothdistill::cuda {
+namespace {
+
+// What a launch needs of a tensor.
+template <class T>
+struct Tensor {
+  T* weight;
+  const T* gradient;  // null: EMA alone
+  T* exp_avg;
+  T* exp_avg_sq;
+  T* teacher;  // null: no EMA
+  std::int64_t length;
+  AdamStep step;
+};
+
+// What a launch of the second kernel counts up.
+constexpr int kCounters = 448;
+struct Counters {
+  float* counters[kCounters];
+  int size;
+};
+
+static_assert(sizeof(ChunkTable<Tensor<float>>) + sizeof(AdamSettings) <= kParameterBytes);
+static_assert(sizeof(ChunkTable<Tensor<double>>) + sizeof(AdamSettings) <= kParameterBytes);
+static_assert(sizeof(Counters) + sizeof(DeviceNumber) <= kParameterBytes);
+
+__device__ __forceinline__ double read(const DeviceNumber& number) {
+  if (number.float32 != nullptr) return static_cast<double>(*number.float32);
+  if (number.float64 != nullptr) return *number.float64;
+  return number.value;
+}
+
+template <class T>
+__device__ __forceinline__ AdamFactors<T> read_factors(const AdamSettings& settings,
+                                                       const AdamStep& step) {
+  AdamOptions options = settings.options;
+  options.gradient_factor = read(settings.clip_factor) / read(settings.grad_scale);
+  return adam_factors<T>(
+      options, step.counter != nullptr ? static_cast<double>(*step.counter) + 1.0 : step.number);
+}
+
+// The elements [i, i + kWidth) of a tensor. `ema_weight` is 1 - decay: at 0 the teacher is left as
+// it is, at 1 it becomes a copy.
+template <int kWidth, class T>
+__device__ __forceinline__ void step_pack(const Tensor<T>& tensor, std::int64_t i,
+                                          const AdamFactors<T>& factors, T ema_weight) {
+  Pack<T, kWidth> weight = load<kWidth>(tensor.weight + i);
+  if (tensor.gradient != nullptr) {
+    const Pack<T, kWidth> gradient = load<kWidth>(tensor.gradient + i);
+    Pack<T, kWidth> exp_avg = load<kWidth>(tensor.exp_avg + i);
+    Pack<T, kWidth> exp_avg_sq = load<kWidth>(tensor.exp_avg_sq + i);
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k) {
+      adam_element(weight.values[k], gradient.values[k], exp_avg.values[k], exp_avg_sq.values[k],
+                   factors);
+    }
+    store(tensor.weight + i, weight);
+    store(tensor.exp_avg + i, exp_avg);
+    store(tensor.exp_avg_sq + i, exp_avg_sq);
+  }
+  if (tensor.teacher == nullptr || ema_weight == T(0)) return;
+  if (ema_weight == T(1)) return store(tensor.teacher + i, weight);
+  Pack<T, kWidth> teacher = load<kWidth>(tensor.teacher + i);
+#pragma unroll
+  for (int k = 0; k < kWidth; ++k) {
+    teacher.values[k] = lerp(teacher.values[k], weight.values[k], ema_weight);
+  }
+  store(tensor.teacher + i, teacher);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    step_and_average(const __grid_constant__ ChunkTable<Tensor<T>> table,
+                     const __grid_constant__ AdamSettings settings) {
+  if (read(settings.found_inf) != 0.0) return;  // every thread of every block
+  const Chunk chunk = find_chunk(table, blockIdx.x);
+  const Tensor<T>& tensor = table.tensors[chunk.slot];
+  // Two powers in double: computed once a block.
+  __shared__ AdamFactors<T> shared_factors;
+  if (threadIdx.x == 0 && tensor.gradient != nullptr) {
+    shared_factors = read_factors<T>(settings, tensor.step);
+  }
+  __syncthreads();
+  const AdamFactors<T> factors = shared_factors;
+  const T ema_weight = static_cast<T>(1.0 - settings.decay);
+
+  constexpr int kPack = 16 / sizeof(T);
+  const bool aligned = is_aligned<kPack>(tensor.weight) && is_aligned<kPack>(tensor.gradient) &&
+                       is_aligned<kPack>(tensor.exp_avg) && is_aligned<kPack>(tensor.exp_avg_sq) &&
+                       is_aligned<kPack>(tensor.teacher);
+  for_each_pack<kPack>(chunk, aligned, [&](auto width, std::int64_t i) {
+    step_pack<decltype(width)::value>(tensor, i, factors, ema_weight);
+  });
+}
+
+__global__ void __launch_bounds__(kThreads)
+    count_up(const __grid_constant__ Counters table,
+             const __grid_constant__ DeviceNumber found_inf) {
+  if (read(found_inf) != 0.0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < table.size; i += kThreads) {
+    *table.counters[i] += 1.0F;
+  }
+}
+
+int launch_count_up(const AdamStep* steps, std::int64_t num_steps, const DeviceNumber& found_inf,
+                    cudaStream_t stream) {
+  Counters table{};
+  for (std::int64_t i = 0; i < num_steps; ++i) {
+    if (steps[i].counter != nullptr) table.counters[table.size++] = steps[i].counter;
+    if (table.size == kCounters || (i + 1 == num_steps && table.size > 0)) {
+      count_up<<<1, kThreads, 0, stream>>>(table, found_inf);
+      if (const cudaError_t status = cudaGetLastError()) return status;
+      table.size = 0;
+    }
+  }
+  return cudaSuccess;
+}
+
+template <class T>
+int run(const AdamSpan<T>* spans, const AdamStep* steps, std::int64_t num_spans,
+        const AdamSettings& settings, void* opaque_stream) {
+  auto* stream = static_cast<cudaStream_t>(opaque_stream);
+  const auto tensor = [=](std::int64_t i) {
+    const AdamSpan<T>& span = spans[i];
+    return Tensor<T>{span.weight,  span.gradient, span.exp_avg, span.exp_avg_sq,
+                     span.teacher, span.length,   steps[i]};
+  };
+  const int status =
+      for_each_table<Tensor<T>>(num_spans, tensor, [&](const ChunkTable<Tensor<T>>& table) -> int {
+        if (table.num_chunks() > kMaxChunks) return cudaErrorInvalidConfiguration;
+        const auto num_blocks = static_cast<unsigned>(table.num_chunks());
+        step_and_average<T><<<num_blocks, kThreads, 0, stream>>>(table, settings);
+        return cudaGetLastError();
+      });
+  return status != cudaSuccess ? status
+                               : launch_count_up(steps, num_spans, settings.found_inf, stream);
+}
+
+}  // namespace
+
+int adam_ema(const AdamSpan<float>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream) {
+  return run(spans, steps, num_spans, settings, stream);
+}
+
+int adam_ema(const AdamSpan<double>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream) {
+  return run(spans, steps, num_spans, settings, stream);
+}
+
+}  // namespace smoothdistill::cuda

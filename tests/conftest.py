@@ -1,0 +1,45 @@
+"""Fixtures and settings that every test shares: the device, the real recordings, Hypothesis."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# One thread: two on a busy machine spin-wait on each other, which is slower than the test itself.
+torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def _require_cuda(request: pytest.FixtureRequest) -> None:
+    """Skip `cuda` tests without a GPU, unless one was asked for: then its absence is a failure."""
+    if request.node.get_closest_marker("cuda") is None or torch.cuda.is_available():
+        return
+    if os.environ.get("SMOOTHDISTILL_REQUIRE_CUDA") == "1":
+        pytest.fail("SMOOTHDISTILL_REQUIRE_CUDA is 1, but torch.cuda.is_available() is False.")
+    pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Each device in turn; the CUDA half is selected with `-m cuda`."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real recordings' archives, as `SMOOTHDISTILL_DATA` names it."""
+    named = os.environ.get("SMOOTHDISTILL_DATA")
+    root = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"no real recordings: SMOOTHDISTILL_DATA names no folder, nor is {root} one")
+    return root
