@@ -1,0 +1,161 @@
+"""MTL-net: the two-convolution trunk of Smooth-Distill with one linear head per task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, get_args
+
+from torch import nn
+from torch.nn import functional
+
+from smoothdistill.models.registry import register_model
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+__all__ = ["MTLNet"]
+
+Layout = Literal["axes", "published"]
+
+_KERNEL_SAMPLES = 9
+_NUM_FILTERS = 64
+_NUM_FEATURES = 512
+
+
+@register_model("mtl-net")
+class MTLNet(nn.Module):
+    """Shared convolutional trunk, one linear head per task: 1.8 M parameters at 3 x 100.
+
+    Convolution 9 (32 filters), ReLU, max-pool 2; convolution 9 (64), ReLU, max-pool 2; flatten;
+    linear 1024, ReLU; linear 512, ReLU; per task a linear layer to its classes. No normalisation,
+    no dropout.
+
+    Args:
+        num_classes: Number of classes per task, each at least 1; its order is that of the heads.
+            A task may have any name.
+        in_channels: Number of sensor channels, at least 1.
+        window_samples: Window length, in samples, at least 28 (one value is left of it after the
+            second pool). The first linear layer grows with it: 1216 inputs at 100 samples.
+        layout: "axes": the channels are the input channels of a one-dimensional convolution, so
+            that every sample counts. "published": the function of the released code, defect
+            included. It reshapes windows [time, channels] to rows [channels, time] without
+            transposing them, and its pools step over rows as well as over time, so that of the
+            three rows only the first reaches the heads: at 3 x 100, samples 0 to 33 with their
+            axes interleaved. Only what is live is computed, with the same parameters. With other
+            channel counts the same arithmetic leaves every fourth row (0, 4, 8, ...).
+
+    Shape:
+        signals [batch, channels, time] -> {task: logits [batch, classes]}
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument breaks its rule.
+
+    Source:
+        Smooth-Distill (arXiv 2507.00061), released code. "axes" is ours.
+    """
+
+    def __init__(
+        self,
+        num_classes: Mapping[str, int],
+        in_channels: int = 3,
+        window_samples: int = 100,
+        layout: Layout = "axes",
+    ) -> None:
+        super().__init__()
+        _check_num_classes(num_classes)
+        _check_at_least("in_channels", in_channels, 1)
+        _check_at_least("window_samples", window_samples, _shortest_window())
+        if layout not in get_args(Layout):
+            names = ", ".join(f"'{name}'" for name in get_args(Layout))
+            raise ValueError(f"`layout` must be one of {names}, but is {layout!r} instead.")
+        self.tasks = tuple(num_classes)
+        self.in_channels = in_channels
+        self.window_samples = window_samples
+        self.layout: Layout = layout
+        # Two pools with a stride of 2 over rows keep ceil(ceil(rows / 2) / 2) of them.
+        self.num_live_rows = -(-in_channels // 4) if layout == "published" else 1
+
+        self.conv1 = nn.Conv1d(in_channels if layout == "axes" else 1, 32, _KERNEL_SAMPLES)
+        self.conv2 = nn.Conv1d(32, _NUM_FILTERS, _KERNEL_SAMPLES)
+        pooled = _pooled_samples(_pooled_samples(window_samples))
+        self.linear1 = nn.Linear(_NUM_FILTERS * self.num_live_rows * pooled, 1024)
+        self.linear2 = nn.Linear(1024, _NUM_FEATURES)
+        # A list, not a dict of modules: a task may be called "where.it is", or "keys".
+        self.heads = nn.ModuleList(
+            nn.Linear(_NUM_FEATURES, classes) for classes in num_classes.values()
+        )
+
+    def features(self, signals: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch 512"]:
+        """What the heads read: the 512 outputs of the trunk, at least 0.
+
+        Raises:
+            TypeError: If the signals are no floating-point tensor.
+            ValueError: If they have not the model's channels and window length.
+        """
+        self._check_signals(signals)
+        batch = signals.shape[0]
+        rows = signals if self.layout == "axes" else self._live_rows(signals)
+        # Pool before ReLU: equal, bit for bit, to ReLU before pool, at half the work of the ReLU.
+        rows = functional.relu(functional.max_pool1d(self.conv1(rows), 2))
+        rows = functional.relu(functional.max_pool1d(self.conv2(rows), 2))
+        if self.num_live_rows > 1:  # filters before rows, as a two-dimensional convolution has them
+            rows = rows.reshape(batch, self.num_live_rows, *rows.shape[1:]).transpose(1, 2)
+        hidden = functional.relu(self.linear1(rows.reshape(batch, self.linear1.in_features)))
+        return functional.relu(self.linear2(hidden))
+
+    def forward(
+        self, signals: Float[Tensor, "batch channels time"]
+    ) -> dict[str, Float[Tensor, "batch classes"]]:
+        """Logits of every task. Raises as `features` does."""
+        features = self.features(signals)
+        return {task: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
+
+    def _live_rows(
+        self, signals: Float[Tensor, "batch channels time"]
+    ) -> Float[Tensor, "rows 1 time"]:
+        interleaved = signals.transpose(1, 2).reshape(signals.shape)  # the published reshape
+        return interleaved[:, ::4].reshape(-1, 1, self.window_samples)
+
+    def _check_signals(self, signals: Tensor) -> None:
+        if not signals.is_floating_point():
+            raise TypeError(
+                f"`signals` must be a floating-point tensor, but is {signals.dtype} instead."
+            )
+        if signals.ndim != 3 or signals.shape[1:] != (self.in_channels, self.window_samples):
+            raise ValueError(
+                f"`signals` must have the shape [batch, {self.in_channels}, {self.window_samples}] "
+                f"(channels, time), but has the shape {list(signals.shape)} instead."
+            )
+
+
+def _pooled_samples(samples: int) -> int:
+    return (samples - _KERNEL_SAMPLES + 1) // 2
+
+
+def _shortest_window() -> int:
+    """Shortest window that leaves one value after both convolutions and pools."""
+    needed = 1
+    for _ in range(2):
+        needed = 2 * needed + _KERNEL_SAMPLES - 1
+    return needed
+
+
+def _check_num_classes(num_classes: Mapping[str, int]) -> None:
+    if not isinstance(num_classes, Mapping):
+        raise TypeError(
+            "`num_classes` must be a mapping of task to number of classes, but is "
+            f"{type(num_classes).__name__} instead."
+        )
+    if not num_classes:
+        raise ValueError("`num_classes` must hold at least 1 task, but is empty instead.")
+    for task, classes in num_classes.items():
+        _check_at_least(f"num_classes[{task!r}]", classes, 1)
+
+
+def _check_at_least(name: str, value: int, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an integer, but is {type(value).__name__} instead.")
+    if value < smallest:
+        raise ValueError(f"`{name}` must be at least {smallest}, but is {value} instead.")
