@@ -1,0 +1,66 @@
+"""All windows as tensors on the device, from which batches are gathered by number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Int64
+    from torch import Tensor
+
+    from smoothdistill.training.standardization import Standardization
+    from smoothdistill.windows import Windows
+
+__all__ = ["DeviceWindows"]
+
+
+class DeviceWindows:
+    """Signals and targets of a data set on one device.
+
+    A batch is one `index_select` per tensor: no per-window Python, no collating.
+
+    Args:
+        windows: The data set; its arrays are shared with it on a CPU, where they can be.
+        device: Where the tensors shall lie.
+    """
+
+    def __init__(self, windows: Windows, device: torch.device) -> None:
+        self.device = device
+        self.signals = _tensor(windows.signals, device)
+        self.targets = {task: _tensor(labels, device) for task, labels in windows.targets.items()}
+
+    def batches(
+        self,
+        order: Int64[np.ndarray, " chosen"],
+        batch_size: int,
+        standardization: Standardization,
+        *,
+        first: int = 0,
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """Yield (signals [batch, channels, time], {task: targets [batch]}) in a given order.
+
+        Args:
+            order: Numbers of the windows; the last batch may be smaller than the others.
+            batch_size: Windows per batch, at least 1.
+            standardization: Applied to each batch; must lie on the same device.
+            first: Number of the batch to begin with.
+        """
+        numbers = torch.from_numpy(order).to(self.device)
+        for start in range(first * batch_size, len(order), batch_size):
+            batch = numbers[start : start + batch_size]
+            signals = standardization.apply_(self.signals.index_select(0, batch))
+            yield (
+                signals,
+                {task: labels.index_select(0, batch) for task, labels in self.targets.items()},
+            )
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    # A read-only array, such as a memory-mapped one, cannot be shared with a tensor.
+    tensor = torch.from_numpy(array) if array.flags.writeable else torch.tensor(array)
+    return tensor.to(device)

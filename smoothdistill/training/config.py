@@ -1,0 +1,306 @@
+"""What a run is made of, as frozen pydantic models that are read from and written to TOML."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from smoothdistill.methods import METHODS, validate_options
+from smoothdistill.training.toml_text import merge_overrides, to_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Self
+
+__all__ = [
+    "PRECISIONS",
+    "DataConfig",
+    "MethodConfig",
+    "ModelConfig",
+    "RunConfig",
+    "SplitConfig",
+    "TrainConfig",
+]
+
+PRECISIONS = ("float32",)
+"""What `train.precision` may be."""
+
+_MAX_FILE_BYTES = 1 << 20
+_MAX_SEED = 2**63 - 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class _OpenSection(BaseModel):
+    """A section whose further keys are options of what its `name` names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that are options of what `name` names."""
+        return dict(self.model_extra or {})
+
+    def _require_known(self, section: str, known: Sequence[str]) -> None:
+        unknown = [key for key in self.options if key not in known]
+        if unknown:
+            keys = ", ".join(dict.fromkeys([*type(self).model_fields, *known]))
+            raise ValueError(
+                f"`{section}.{unknown[0]}` must be one of the known keys for "
+                f"{self.name} ({keys}), but is an unknown key instead."
+            )
+
+
+class DataConfig(_OpenSection):
+    """Which recordings, and how they are cut into windows; further keys go to the loader."""
+
+    name: str = "synthetic"
+    """A name in `datasets.DATASETS`, "csv" for own files, or the name of handed-over windows."""
+
+    root: str | None = None
+    """Folder or file of the recordings; the data set's own default if not given."""
+
+    window_samples: int | None = Field(default=None, ge=1)
+    """Length of a window, in samples, at least 1; the data set's default if not given."""
+
+    step_samples: int | None = Field(default=None, ge=1)
+    """Hop between window starts, in samples, at least 1; the data set's default if not given."""
+
+    label: Literal["last", "majority", "pure"] | None = None
+    """How a window gets its label; the data set's default if not given."""
+
+
+class ModelConfig(_OpenSection):
+    """Which network; further keys are its options, such as `layout` of MTL-net."""
+
+    name: str = "mtl-net"
+    """A name in `models.MODELS`."""
+
+    @model_validator(mode="after")
+    def _name_and_options_are_known(self) -> Self:
+        from smoothdistill.models import MODELS
+
+        _require_name("model", self.name, list(MODELS))
+        parameters = inspect.signature(MODELS[self.name]).parameters.values()
+        given_by_data = {"self", "num_classes", "in_channels", "window_samples"}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            names = [p.name for p in parameters if p.name not in given_by_data]
+            self._require_known("model", names)
+        return self
+
+
+class MethodConfig(_OpenSection):
+    """Which method; further keys are its options, such as `decay`."""
+
+    name: str = "smooth-distill"
+    """A name in `methods.METHODS`."""
+
+    @model_validator(mode="after")
+    def _name_and_options_are_known(self) -> Self:
+        _require_name("method", self.name, list(METHODS))
+        try:
+            validate_options(METHODS[self.name].Options, self.options, path="method")
+        except TypeError as error:  # pydantic turns only a ValueError into an error of the field
+            raise ValueError(str(error)) from error
+        return self
+
+
+class TrainConfig(_Section):
+    """How long, how fast and with what randomness."""
+
+    epochs: int = Field(default=50, ge=1)
+    """Passes over the training windows of each fold, at least 1."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Windows per step, at least 1."""
+
+    lr: float = Field(default=1e-3, ge=0.0)
+    """Learning rate of Adam, at least 0."""
+
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay, at least 0, added to the gradient (Adam) unless `decoupled`."""
+
+    decoupled: bool = False
+    """Whether weight decay acts on the weights directly (AdamW)."""
+
+    seed: int = Field(default=0, ge=0, le=_MAX_SEED)
+    """Seed of initial weights, order of windows and dropout, in [0, 2**63)."""
+
+    device: str = "auto"
+    """Where to train: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"."""
+
+    precision: str = "float32"
+    """Number format of the forward and backward pass; only "float32" so far."""
+
+    standardize: bool = True
+    """Whether each channel is brought to mean 0 and variance 1 of the training windows."""
+
+    save_every_steps: int = Field(default=0, ge=0)
+    """Steps between saves of the whole state; 0 saves at ends of epochs only."""
+
+    max_consecutive_skips: int = Field(default=5, ge=1)
+    """Steps in a row with a non-finite loss after which training gives up, at least 1."""
+
+    check_gradients: bool = False
+    """Whether each gradient, not only the loss, is looked at before a step (about 2 % slower)."""
+
+    @field_validator("precision")
+    @classmethod
+    def _precision_is_offered(cls, value: str) -> str:
+        require_precision(value, "train.precision")
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_well_formed(cls, value: str) -> str:
+        kind, _, number = value.partition(":")
+        is_good = kind in {"auto", "cpu", "cuda"} and (
+            number.isdecimal() if kind == "cuda" and ":" in value else value == kind
+        )
+        if not is_good:
+            raise ValueError(
+                '`train.device` must be "auto", "cpu", "cuda" or "cuda:N", '
+                f"but is {value!r} instead."
+            )
+        return value
+
+
+class SplitConfig(_Section):
+    """Which windows train, validate and test."""
+
+    protocol: Literal["subject", "leave-one-subject-out", "published"] = "subject"
+    """Unseen subjects in folds or one by one; "published" leaks, and is for replication only."""
+
+    num_folds: int = Field(default=5, ge=2)
+    """Number of folds, at least 2; as many as subjects with "leave-one-subject-out"."""
+
+    validation_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Share of what is left for training that chooses the best epoch, in (0, 1)."""
+
+    seed: int = Field(default=0, ge=0, le=_MAX_SEED)
+    """Seed of the split, in [0, 2**63); apart from `train.seed`, so that seeds share folds."""
+
+    folds: tuple[int, ...] | None = None
+    """Numbers of the folds to run, from 0; all if not given."""
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _a_list_will_do(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("folds")
+    @classmethod
+    def _folds_are_distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError(
+                "`split.folds` must be a list of different numbers, each at least 0, "
+                f"but is {list(value)!r} instead."
+            )
+        return tuple(sorted(value))
+
+
+class RunConfig(_Section):
+    """Everything that decides a run's result, but the recordings themselves.
+
+    Raises:
+        TypeError: (from the constructors below) If a value is of the wrong kind.
+        ValueError: If a key is unknown or a value out of its range; one sentence with the
+            key's path.
+    """
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    method: MethodConfig = Field(default_factory=MethodConfig)
+    train: TrainConfig = TrainConfig()
+    split: SplitConfig = SplitConfig()
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> RunConfig:
+        """Build from nested tables, such as those of a parsed TOML file."""
+        return validate_options(cls, table)
+
+    @classmethod
+    def from_toml(cls, text: str, overrides: Sequence[str] = ()) -> RunConfig:
+        """Build from TOML text and ``section.key=value`` overrides, of which the last wins."""
+        try:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ValueError(
+                f"`config` must be valid TOML, but {_lower(error)} instead."
+            ) from error
+        return cls.from_table(merge_overrides(table, overrides))
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+        """Build from a TOML file of at most 1 MiB.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"`config` must be a TOML file, but {str(path)!r} does not exist instead."
+            )
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ValueError(
+                f"`config` must be a file of at most {_MAX_FILE_BYTES} bytes, "
+                f"but {str(path)!r} has {path.stat().st_size} instead."
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"`config` must be UTF-8 text, but {str(path)!r} is not instead."
+            ) from error
+        return cls.from_toml(text, overrides)
+
+    def with_overrides(self, overrides: Sequence[str]) -> RunConfig:
+        """A copy with ``section.key=value`` overrides applied, of which the last wins."""
+        return self.from_table(merge_overrides(self.to_table(), overrides))
+
+    def to_table(self) -> dict[str, Any]:
+        """Nested tables of TOML's own kinds; keys without a value are left out."""
+        table = self.model_dump(exclude_none=True)
+        if "folds" in table["split"]:
+            table["split"]["folds"] = list(table["split"]["folds"])
+        return table
+
+    def to_toml(self) -> str:
+        """TOML text that `from_toml` reads back to an equal configuration."""
+        return to_toml(self.to_table())
+
+
+def require_precision(value: str, name: str = "precision") -> None:
+    """Refuse a number format that is not offered.
+
+    Raises:
+        ValueError: If `value` is not in `PRECISIONS`.
+    """
+    if value not in PRECISIONS:
+        allowed = ", ".join(PRECISIONS)
+        raise ValueError(f"`{name}` must be one of {allowed}, but is {value!r} instead.")
+
+
+def _require_name(section: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ValueError(
+            f"`{section}.name` must be one of {', '.join(known)}, but is {name!r} instead."
+        )
+
+
+def _lower(error: Exception) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,306 @@
+"""One fold from its first step to its test, or from where an earlier process has left it."""
+
+from __future__ import annotations
+
+import time
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from smoothdistill.errors import NonFiniteError
+from smoothdistill.methods import build_method
+from smoothdistill.training.checkpoint import save_checkpoint
+from smoothdistill.training.fold_state import BestSoFar, FoldState
+from smoothdistill.training.history import EpochMeter, mean_over_tasks
+from smoothdistill.training.inference import predict_windows
+from smoothdistill.training.metrics import macro_f1
+from smoothdistill.training.model_checkpoint import ModelCheckpoint, ModelDescription
+from smoothdistill.training.seeding import (
+    derive_seed,
+    random_state,
+    seeded_torch,
+    set_random_state,
+    shuffled,
+)
+from smoothdistill.training.standardization import Standardization
+from smoothdistill.training.train_step import TrainStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor, nn
+
+    from smoothdistill.splits import Fold
+    from smoothdistill.training.batches import DeviceWindows
+    from smoothdistill.training.config import RunConfig
+    from smoothdistill.training.interrupt import StopRequest
+    from smoothdistill.training.progress import Progress
+    from smoothdistill.training.roles import Role
+    from smoothdistill.windows import Windows
+
+__all__ = ["FoldTrainer", "steps_per_epoch"]
+
+_LOG_EVERY_STEPS = 50  # the device is read, and the bar moved, this often
+_MAX_SAVE_SHARE = 0.02  # of the time, for saves at ends of epochs; see `_save_if_due`
+
+
+def steps_per_epoch(fold: Fold, batch_size: int) -> int:
+    """Number of batches of one epoch; the last one may be smaller."""
+    return -(-len(fold.train) // batch_size)
+
+
+class FoldTrainer:
+    """Trains, validates and tests one fold.
+
+    Args:
+        config: The run's configuration.
+        windows: All windows.
+        data: The same on the device.
+        fold: Numbers of the windows to train, validate and test on.
+        folder: Where `last.safetensors` and `best.safetensors` of the fold go; must exist.
+        identity: What the run is; a saved state of another run is refused.
+        stop: Asked after every step whether to save and leave.
+        progress: Told of steps and epochs.
+        place: How many folds have been begun, this one included.
+        on_save: Called after each save of the state.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        windows: Windows,
+        data: DeviceWindows,
+        fold: Fold,
+        folder: Path,
+        *,
+        identity: dict[str, Any],
+        stop: StopRequest,
+        progress: Progress,
+        place: int,
+        on_save: Callable[[FoldState], None],
+    ) -> None:
+        self._config, self._windows, self._data, self._fold = config, windows, data, fold
+        self._folder, self._identity, self._stop = folder, identity, stop
+        self._progress, self._place, self._on_save = progress, place, on_save
+        self._last = folder / "last.safetensors"
+        self._steps = steps_per_epoch(fold, config.train.batch_size)
+        self._seconds_of_saves = 0.0
+
+    def run(self) -> FoldState:
+        """Train up to the test; a fold that an earlier process has finished is only read.
+
+        Raises:
+            CheckpointError: If the saved state is damaged or of another run.
+            NonFiniteError: If too many losses in a row were not finite; the batch is saved as
+                `nonfinite.safetensors`.
+            KeyboardInterrupt, SystemExit: After a signal, once the state is saved.
+        """
+        seed = derive_seed(self._config.train.seed, "torch", self._fold.index)
+        with seeded_torch(seed, self._data.device):
+            return self._run()
+
+    def _run(self) -> FoldState:
+        state = FoldState()
+        saved = FoldState.load(self._last, self._identity) if self._last.is_file() else None
+        if saved is not None:
+            state = saved[0]
+            self._progress.skip(
+                self._config.train.epochs * self._steps
+                if state.is_finished
+                else state.epoch * self._steps + state.step
+            )
+            if state.is_finished:
+                return state
+        step = self._build_step()
+        if saved is not None:
+            step.load_state_dict(saved[1])
+            set_random_state(saved[2], self._data.device)
+        self._standardization = self._fit_standardization()
+        self._started = time.perf_counter()
+        while state.epoch < self._config.train.epochs:
+            self._train_epoch(step, state)
+            self._finish_epoch(step, state)
+        self._test(step, state)
+        return state
+
+    def _build_step(self) -> TrainStep:
+        config, windows = self._config, self._windows
+        model = _describe(config, windows, self._fold, BestSoFar()).build()
+        return TrainStep(
+            model.to(self._data.device),
+            build_method(config.method.name, tasks=windows.tasks, **config.method.options),
+            lr=config.train.lr,
+            weight_decay=config.train.weight_decay,
+            decoupled=config.train.decoupled,
+            precision=config.train.precision,
+            max_consecutive_skips=config.train.max_consecutive_skips,
+            check_gradients=config.train.check_gradients,
+            check_every_steps=_LOG_EVERY_STEPS,
+        )
+
+    def _fit_standardization(self) -> Standardization:
+        if not self._config.train.standardize:
+            return Standardization.identity(self._windows.num_channels).to(self._data.device)
+        return Standardization.fit(self._windows, self._fold.train).to(self._data.device)
+
+    def _train_epoch(self, step: TrainStep, state: FoldState) -> None:
+        config = self._config.train
+        begun = time.perf_counter() - state.seconds
+        meter = EpochMeter(len(self._windows.tasks), state.sums)
+        order = shuffled(self._fold.train, config.seed, self._fold.index, state.epoch)
+        batches = self._data.batches(
+            order, config.batch_size, self._standardization, first=state.step
+        )
+        num_unreported = 0
+        for signals, targets in batches:
+            try:
+                out = step(signals, targets)
+            except NonFiniteError as error:
+                raise self._keep_batch(error, order, signals, targets, state) from error
+            meter.add(out, len(signals))
+            state.step += 1
+            num_unreported += 1
+            is_due = config.save_every_steps and step.num_steps % config.save_every_steps == 0
+            is_last = state.step == self._steps
+            if num_unreported == _LOG_EVERY_STEPS or is_last or is_due or self._stop.requested():
+                meter.flush()  # waits for the device
+                self._progress.advance(self._place, state.epoch, num_unreported, meter.last_total)
+                num_unreported = 0
+                state.sums, state.seconds = meter.sums, time.perf_counter() - begun
+                if self._stop.requested():
+                    self._save_and_leave(step, state)
+                # A save at the end of the epoch would be followed at once by that of its result.
+                if is_due and not is_last:
+                    self._save(step, state)
+        state.sums, state.seconds = meter.sums, time.perf_counter() - begun
+
+    def _finish_epoch(self, step: TrainStep, state: FoldState) -> None:
+        """Validate, note the epoch in the history, keep the best weights, and save."""
+        begun = time.perf_counter()
+        step.check_finite()
+        validation: dict[Role, dict[str, float]] = {}
+        for one, model in _models(step).items():
+            scores = self._validate(model)
+            if scores is None:
+                self._save_and_leave(step, state)
+            else:
+                validation[one] = scores
+        means = {one: mean_over_tasks(scores) for one, scores in validation.items()}
+        for one, model in _models(step).items():
+            state.best.offer(one, state.epoch, means[one], model.state_dict())
+        train_means = EpochMeter(len(self._windows.tasks), state.sums).means()
+        seconds = state.seconds + time.perf_counter() - begun
+        state.history.add(seconds, train_means, validation)
+        self._progress.epoch_done(
+            self._place,
+            state.epoch,
+            seconds=seconds,
+            loss=train_means[0],
+            student=means["student"],
+            teacher=means["teacher"],
+        )
+        state.epoch, state.step, state.sums, state.seconds = state.epoch + 1, 0, None, 0.0
+        self._save_if_due(step, state)
+        if self._stop.requested():
+            self._save_and_leave(step, state)
+
+    def _validate(self, model: nn.Module) -> dict[str, float] | None:
+        """Macro-F1 by task; None where a signal has come in between."""
+        chosen = self._fold.validation
+        predicted = predict_windows(
+            model, self._data, chosen, self._standardization, should_stop=self._stop.requested
+        )
+        if predicted is None:
+            return None
+        return {
+            task: macro_f1(labels[chosen], predicted[task].predictions)
+            for task, labels in self._windows.targets.items()
+        }
+
+    def _test(self, step: TrainStep, state: FoldState) -> None:
+        """Predict the test windows with the best weights, and write them to their own file."""
+        best = state.best
+        ModelCheckpoint(
+            _describe(self._config, self._windows, self._fold, best),
+            best.weights,
+            self._standardization.to(torch.device("cpu")),
+            self._config.to_table(),
+        ).save(self._folder / "best.safetensors")
+        model = deepcopy(step.model)
+        state.test = {}
+        for role in best.weights:
+            model.load_state_dict(best.weights[role])
+            predicted = predict_windows(model, self._data, self._fold.test, self._standardization)
+            assert predicted is not None
+            state.test[role] = predicted
+        state.num_skipped = step.num_skipped
+        best.weights = {}  # they are in best.safetensors now
+        self._save(step, state)
+
+    def _save(self, step: TrainStep, state: FoldState) -> None:
+        begun = time.perf_counter()
+        state.save(self._last, step.state_dict(), random_state(self._data.device), self._identity)
+        self._on_save(state)
+        self._seconds_of_saves += time.perf_counter() - begun
+
+    def _save_if_due(self, step: TrainStep, state: FoldState) -> None:
+        """Save at the end of an epoch, unless saving has taken too much of the time already.
+
+        A save of MTL-net writes 43 MB, which may take longer than an epoch of a small data set.
+        So ends of epochs are passed over until saves make up less than 2 % of the time; what a
+        crash can cost is then 50 times the duration of a save. A signal is always answered by a
+        save, and where `save_every_steps` is given every epoch's end is saved too.
+        """
+        elapsed = time.perf_counter() - self._started
+        is_asked_for = self._config.train.save_every_steps > 0
+        if is_asked_for or self._seconds_of_saves <= _MAX_SAVE_SHARE * elapsed:
+            self._save(step, state)
+
+    def _save_and_leave(self, step: TrainStep, state: FoldState) -> None:
+        self._save(step, state)
+        self._stop.leave(
+            f"The run was saved in fold {self._fold.index}, epoch {state.epoch}, step {state.step}."
+        )
+
+    def _keep_batch(
+        self,
+        error: NonFiniteError,
+        order: np.ndarray,
+        signals: Tensor,
+        targets: dict[str, Tensor],
+        state: FoldState,
+    ) -> NonFiniteError:
+        """Write the newest batch beside the checkpoints, and say so."""
+        path = self._folder / "nonfinite.safetensors"
+        size = self._config.train.batch_size
+        numbers = order[state.step * size : (state.step + 1) * size]
+        tensors = {f"targets.{task}": labels for task, labels in targets.items()}
+        tensors |= {"signals": signals, "windows": torch.from_numpy(numbers)}
+        place = {"fold": self._fold.index, "epoch": state.epoch, "step": state.step}
+        save_checkpoint(path, tensors, {"kind": "batch", **place})
+        return NonFiniteError(f"{error} The newest batch was saved as {str(path)!r}.")
+
+
+def _models(step: TrainStep) -> dict[Role, nn.Module]:
+    return {"student": step.model, "teacher": step.teacher.model}
+
+
+def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) -> ModelDescription:
+    return ModelDescription(
+        model_name=config.model.name,
+        model_options=config.model.options,
+        method_name=config.method.name,
+        class_names={task: list(windows.class_names[task]) for task in windows.tasks},
+        channel_names=list(windows.channel_names),
+        num_channels=windows.num_channels,
+        window_samples=windows.window_samples,
+        sample_rate_hz=windows.sample_rate_hz,
+        selected=best.role,
+        epochs=dict(best.epochs),
+        validation_scores=dict(best.scores),
+        fold=fold.index,
+        data_name=windows.name,
+    )

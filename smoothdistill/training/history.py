@@ -1,0 +1,153 @@
+"""What happened in each epoch: running sums over steps, rows, and `history.csv`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from smoothdistill.training.checkpoint import write_atomically
+from smoothdistill.training.roles import ROLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from smoothdistill.ops import MultitaskKDOutput
+    from smoothdistill.training.roles import Role
+
+__all__ = ["EpochMeter", "FoldHistory", "history_columns", "write_history"]
+
+
+class EpochMeter:
+    """Adds up the loss parts of an epoch, and reads the device only when it is flushed.
+
+    Sums are kept in float64 and grow step by step, so that they do not depend on when the
+    meter is flushed. Steps whose loss is not finite are left out.
+
+    Args:
+        num_tasks: Number of tasks.
+        sums: Sums to go on from, from `sums` of another meter.
+
+    Attributes:
+        sums: Windows, total, then for each task cross-entropy, distillation, correct and
+            labelled windows; losses are multiplied by the windows that they are means over.
+        last_total: Total of the newest step at the last flush; NaN before it.
+    """
+
+    def __init__(self, num_tasks: int, sums: np.ndarray | None = None) -> None:
+        self.num_tasks = num_tasks
+        self.sums = np.zeros(2 + 4 * num_tasks) if sums is None else sums.copy()
+        self.last_total = math.nan
+        self._pending: list[MultitaskKDOutput] = []
+        self._batch_sizes: list[int] = []
+
+    def add(self, out: MultitaskKDOutput, batch_size: int) -> None:
+        """Take note of one step; nothing is read yet."""
+        self._pending.append(out)
+        self._batch_sizes.append(batch_size)
+
+    def flush(self) -> None:
+        """Read what was noted since the last flush: a few transfers, however many steps."""
+        if not self._pending:
+            return
+        total, cross_entropy, distillation, correct, valid = (
+            torch.stack([getattr(out, part) for out in self._pending]).cpu().double().numpy()
+            for part in ("total", "cross_entropy", "distillation", "num_correct", "num_valid")
+        )
+        sizes = np.array(self._batch_sizes, dtype=np.float64)
+        parts = np.stack([cross_entropy * valid, distillation * valid, correct, valid], axis=2)
+        rows = np.column_stack([sizes, total * sizes, parts.reshape(len(sizes), -1)])
+        for row in rows[np.isfinite(total)]:
+            self.sums += row
+        self.last_total = float(total[-1])
+        self._pending.clear()
+        self._batch_sizes.clear()
+
+    def means(self) -> list[float]:
+        """Mean total, then cross-entropy, distillation and accuracy of each task."""
+        values = [_ratio(self.sums[1], self.sums[0])]
+        for part in self.sums[2:].reshape(self.num_tasks, 4):
+            values += [_ratio(number, part[3]) for number in part[:3]]
+        return values
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator / denominator) if denominator else math.nan
+
+
+class FoldHistory:
+    """Rows of one fold, one per epoch, without the columns `fold` and `is_best`.
+
+    Args:
+        rows: Rows to go on from.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[float]] = ()) -> None:
+        self.rows = [list(row) for row in rows]
+
+    def add(
+        self,
+        seconds: float,
+        train_means: Sequence[float],
+        validation: Mapping[Role, Mapping[str, float]],
+    ) -> None:
+        """Add the row of one epoch.
+
+        Args:
+            seconds: Time of the epoch, in seconds.
+            train_means: From `EpochMeter.means`.
+            validation: Macro-F1 by role and task.
+        """
+        row = [float(len(self.rows)), seconds, *train_means]
+        for role in ROLES:
+            row += validation[role].values()
+        self.rows.append([*row, *(mean_over_tasks(validation[role]) for role in ROLES)])
+
+
+def mean_over_tasks(by_task: Mapping[str, float]) -> float:
+    """Mean of the scores that are defined; NaN if none is."""
+    known = [value for value in by_task.values() if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def history_columns(tasks: Sequence[str]) -> list[str]:
+    """Columns of `history.csv`."""
+    columns = ["fold", "epoch", "seconds", "train_total"]
+    for task in tasks:
+        parts = ("cross_entropy", "distillation", "accuracy")
+        columns += [f"train_{task}_{part}" for part in parts]
+    for role in ROLES:
+        columns += [f"validation_{role}_{task}_macro_f1" for task in tasks]
+    return [*columns, *(f"validation_{role}_macro_f1" for role in ROLES), "is_best"]
+
+
+def write_history(
+    path: Path,
+    tasks: Sequence[str],
+    folds: Mapping[int, tuple[Sequence[Sequence[float]], int | None]],
+) -> None:
+    """Write `history.csv`.
+
+    Args:
+        path: The file.
+        tasks: Names of the tasks.
+        folds: Rows and number of the best epoch, by fold.
+    """
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(history_columns(tasks))
+            for fold, (rows, best_epoch) in sorted(folds.items()):
+                for row in rows:
+                    epoch, seconds, *values = row
+                    cells = ["" if math.isnan(value) else repr(float(value)) for value in values]
+                    is_best = int(epoch == best_epoch)
+                    writer.writerow([fold, int(epoch), f"{seconds:.3f}", *cells, is_best])
+
+    # The rows are in `last.safetensors` too, from which a resumed run writes the file anew.
+    write_atomically(path, write, survives_power_loss=False)

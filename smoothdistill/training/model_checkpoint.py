@@ -1,0 +1,168 @@
+"""`best.safetensors`: the best student and teacher of a fold, with all that using them needs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from smoothdistill.errors import CheckpointError
+from smoothdistill.models import build_model
+from smoothdistill.training.checkpoint import (
+    load_checkpoint,
+    require_matching_tensors,
+    save_checkpoint,
+)
+from smoothdistill.training.standardization import Standardization
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from smoothdistill.training.roles import Role
+
+__all__ = ["ModelCheckpoint", "ModelDescription"]
+
+KIND = "model"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model is, what it reads and what it tells apart.
+
+    Attributes:
+        model_name: A name in `models.MODELS`.
+        model_options: Options of that model.
+        method_name: The method it was trained with.
+        class_names: Names of the classes, by task.
+        channel_names: Names of the channels; may be empty.
+        num_channels: Number of channels.
+        window_samples: Length of a window, in samples.
+        sample_rate_hz: Samples per second.
+        selected: The role that did better in validation, which is the one to use.
+        epochs: Epoch of the weights, from 0, by role: each role's best in validation.
+        validation_scores: Macro-F1 in validation then, averaged over tasks; None if undefined.
+        fold: Fold that the model was trained in, from 0.
+        data_name: Name of the data set.
+    """
+
+    model_name: str
+    model_options: dict[str, Any]
+    method_name: str
+    class_names: dict[str, list[str]]
+    channel_names: list[str]
+    num_channels: int
+    window_samples: int
+    sample_rate_hz: float
+    selected: Role
+    epochs: dict[Role, int]
+    validation_scores: dict[Role, float | None]
+    fold: int
+    data_name: str = "custom"
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """Number of classes, by task."""
+        return {task: len(names) for task, names in self.class_names.items()}
+
+    @property
+    def validation_macro_f1(self) -> float | None:
+        """What the selected role reached in validation; None if undefined."""
+        return self.validation_scores.get(self.selected)
+
+    def build(self) -> nn.Module:
+        """A model of this kind with fresh weights."""
+        return build_model(
+            self.model_name,
+            num_classes=self.num_classes,
+            in_channels=self.num_channels,
+            window_samples=self.window_samples,
+            **self.model_options,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCheckpoint:
+    """The best student and teacher of a fold.
+
+    Attributes:
+        description: What the models are.
+        weights: State of the model, by role.
+        standardization: To be applied to signals before they are given to the model.
+        config: The run's configuration, as nested tables.
+    """
+
+    description: ModelDescription
+    weights: dict[Role, dict[str, Tensor]]
+    standardization: Standardization
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a safetensors file, atomically."""
+        tensors = {
+            f"{role}.{name}": tensor
+            for role, state in self.weights.items()
+            for name, tensor in state.items()
+        }
+        tensors["standardization.mean"] = self.standardization.mean
+        tensors["standardization.deviation"] = self.standardization.deviation
+        save_checkpoint(
+            path,
+            tensors,
+            {"kind": KIND, "description": asdict(self.description), "config": self.config},
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> ModelCheckpoint:
+        """Read a file written by `save`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            CheckpointError: If the file is damaged, of another kind, or does not fit its model.
+        """
+        tensors, metadata = load_checkpoint(path, kind=KIND)
+        try:
+            description = ModelDescription(**metadata["description"])
+            expected = description.build().state_dict()
+            standardization = Standardization(
+                tensors.pop("standardization.mean"), tensors.pop("standardization.deviation")
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"`path` must be a checkpoint of a model that is known here, "
+                f"but {str(path)!r} is not ({error}) instead."
+            ) from error
+        weights: dict[Role, dict[str, Tensor]] = {"student": {}, "teacher": {}}
+        for name, tensor in tensors.items():
+            role, _, rest = name.partition(".")
+            if role not in weights:
+                raise CheckpointError(
+                    "`path` must hold tensors of a student and a teacher only, "
+                    f"but {str(path)!r} holds {name!r} instead."
+                )
+            weights["student" if role == "student" else "teacher"][rest] = tensor
+        for role, state in weights.items():
+            require_matching_tensors(state, expected, what=role)
+        return cls(description, weights, standardization, metadata["config"])
+
+    def model(self, role: Role | Literal["selected"] = "selected") -> nn.Module:
+        """A model with the saved weights, on the CPU and in evaluation mode.
+
+        Args:
+            role: "student", "teacher", or "selected": the one that did better in validation.
+
+        Raises:
+            ValueError: If there is no such role.
+        """
+        chosen = self.description.selected if role == "selected" else role
+        if chosen not in self.weights:
+            raise ValueError(
+                f"`role` must be student, teacher or selected, but is {role!r} instead."
+            )
+        # Initial weights are drawn and thrown away: the caller's random numbers stay put.
+        with torch.random.fork_rng(devices=[]):
+            model = self.description.build()
+        model.load_state_dict(self.weights[chosen])
+        return model.eval()
