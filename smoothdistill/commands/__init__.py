@@ -1,0 +1,5 @@
+"""The verbs of the command line, one file each; cli.py lists them."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

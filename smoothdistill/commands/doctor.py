@@ -1,0 +1,151 @@
+"""``smoothdistill doctor``: what this installation has, uses and lacks, and why."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from smoothdistill.commands.options import JsonOption
+from smoothdistill.commands.output import package_version, print_json, print_table
+
+__all__ = ["describe_machine", "doctor"]
+
+_PACKAGES = ("torch", "numpy", "numba", "scikit-learn", "safetensors", "pydantic", "typer", "rich")
+_EXTRAS = {
+    "data": ("pyarrow", "CSV and Parquet files"),
+    "plot": ("matplotlib", "figures of the report"),
+}
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this installation has, uses and lacks: versions, kernels, GPU, caches, extras."""
+    facts = _facts()
+    if as_json:
+        print_json(facts)
+        return
+    rows = [
+        ("smoothdistill", facts["smoothdistill"]),
+        ("python", facts["machine"]["python"]),
+        *facts["packages"].items(),
+        ("processor", facts["machine"]["processor"]),
+        ("kernels", facts["kernels"]),
+        *((f"op {name}", ", ".join(found)) for name, found in facts["backends"].items()),
+        ("threads", facts["threads"]),
+        ("GPU", facts["cuda"]["meaning"]),
+        *((f"cache: {name}", path) for name, path in facts["caches"].items()),
+        *((f"extra [{name}]", text) for name, text in facts["extras"].items()),
+    ]
+    print_table(("", ""), [(name, str(value)) for name, value in rows], num_names=2)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, instruction set and versions, without names of hosts, users or folders."""
+    import torch
+
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "simd_level": _simd()["level"],
+    }
+
+
+def _facts() -> dict[str, Any]:
+    import torch
+
+    from smoothdistill.datasets.cache import cache_folder
+    from smoothdistill.ops import backends
+
+    simd = _simd()
+    kernels = (
+        "not built: every op runs on the plain PyTorch reference"
+        if simd["level"] == "none"
+        else f"compiled, {simd['level']} (this processor offers {', '.join(simd['levels'])})"
+    )
+    if os.environ.get("SMOOTHDISTILL_BACKEND") == "reference":
+        kernels = "switched off by SMOOTHDISTILL_BACKEND=reference"
+    return {
+        "smoothdistill": package_version(),
+        "machine": describe_machine(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "kernels": kernels,
+        "simd": simd,
+        "backends": backends(),
+        "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
+        "cuda": _cuda(),
+        "caches": {
+            "parsed recordings": f"{cache_folder()}{_size(cache_folder())}",
+            "Numba kernels": os.environ.get("NUMBA_CACHE_DIR") or "beside the package's modules",
+        },
+        "extras": {
+            extra: f"{package} {_version(package)} ({purpose})"
+            if find_spec(package)
+            else f'{package} is missing ({purpose}); pip install "smoothdistill[{extra}]" adds it'
+            for extra, (package, purpose) in _EXTRAS.items()
+        },
+    }
+
+
+def _simd() -> dict[str, Any]:
+    from smoothdistill.ops._backend import cpu_module
+
+    if cpu_module is None:
+        return {"level": "none", "levels": []}
+    return {"level": cpu_module.simd_level(), "levels": list(cpu_module.simd_levels())}
+
+
+def _cuda() -> dict[str, Any]:
+    """Whether a GPU is used, and if not, which of the three conditions fails."""
+    import torch
+
+    has_kernels = find_spec("smoothdistill._cuda") is not None
+    facts: dict[str, Any] = {
+        "built_into_torch": torch.version.cuda,
+        "is_available": torch.cuda.is_available(),
+        "has_kernels": has_kernels,
+        "devices": [],
+    }
+    if torch.version.cuda is None:
+        facts["meaning"] = "not used: this PyTorch was built without CUDA"
+    elif not facts["is_available"]:
+        facts["meaning"] = (
+            f"not used: PyTorch was built for CUDA {torch.version.cuda}, but finds no usable "
+            "GPU or driver"
+        )
+    else:
+        facts["devices"] = [
+            torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())
+        ]
+        kernels = "with our kernels" if has_kernels else "our ops run as plain PyTorch on it"
+        facts["meaning"] = f"{', '.join(facts['devices'])} ({kernels})"
+    return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _size(folder: Path) -> str:
+    if not folder.is_dir():
+        return " (empty)"
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f" ({size / 1e6:.1f} MB)"
+
+
+def _processor() -> str:
+    """Name of the processor; Linux alone does not tell Python."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, from a bare checkout, without a network:
+#   tests/gpu.sh [RESULTS_FOLDER]     (default: bench/results)
+# Needs python3 with torch, pytest, scikit-build-core and pybind11, a driver, and nvcc on PATH.
+# SMOOTHDISTILL_WHEELS=<folder> installs what is missing from wheels in that folder.
+# Runs every part even when an earlier one failed; the exit status says whether all passed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+results=$(realpath -m "${1:-bench/results}")
+mkdir -p "$results"
+# The CUDA kernels are opt-in; here they are what is tested and timed.
+export OMP_NUM_THREADS=1 SMOOTHDISTILL_REQUIRE_CUDA=1 SMOOTHDISTILL_BACKEND=cuda
+
+summary=()
+failed=0
+part() { # part TITLE COMMAND...: runs it and notes how it ended
+  local title=$1 began=$SECONDS verdict=ok
+  shift
+  printf '\n=== %s\n' "$title"
+  "$@" || { verdict="FAILED ($?)"; failed=1; }
+  summary+=("$(printf '%-28s %-12s %4d s' "$title" "$verdict" $((SECONDS - began)))")
+}
+
+if [[ -n ${SMOOTHDISTILL_WHEELS:-} ]]; then
+  python3 -m pip install --quiet --no-index --no-deps "$SMOOTHDISTILL_WHEELS"/*.whl || exit 2
+fi
+python3 - <<'PYTHON' || exit 2
+import importlib.util, shutil, sys
+import torch
+needed = """scikit_build_core pybind11 numpy numba safetensors sklearn pydantic typer rich jinja2
+pytest pytest_benchmark hypothesis"""
+missing = [name for name in needed.split() if importlib.util.find_spec(name) is None]
+missing += [tool for tool in ("nvcc", "cmake") if shutil.which(tool) is None]
+if missing:
+    sys.exit(f"`SMOOTHDISTILL_WHEELS` must supply what is missing here: {', '.join(missing)}.")
+if not torch.cuda.is_available():
+    sys.exit("torch sees no GPU.")
+PYTHON
+device=$(python3 -c 'import torch; print(torch.cuda.get_device_name().replace(" ", "-").lower())')
+report=$results/$device.json
+
+part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps .
+part 'tests marked cuda' python3 -m pytest -m cuda
+if command -v compute-sanitizer >/dev/null; then
+  # torch's own allocator would hide an access beyond a tensor; without it each tensor is a block.
+  export PYTORCH_NO_CUDA_MEMORY_CACHING=1
+  for tool in memcheck racecheck initcheck synccheck; do
+    # Watch our kernels alone, which is faster; but initcheck must see torch's kernels fill memory.
+    filter=(--kernel-name kns=smoothdistill)
+    [[ $tool == initcheck ]] && filter=()
+    part "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      ${filter[@]+"${filter[@]}"} python3 -m pytest -m cuda -q tests/ops
+  done
+  unset PYTORCH_NO_CUDA_MEMORY_CACHING
+else
+  summary+=('compute-sanitizer            not found, not run')
+  failed=1
+fi
+part 'benches' python3 -m pytest bench --benchmark-enable --benchmark-json="$report" \
+  -o python_files='bench_*.py'
+
+printf '\n%s\n' "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
+printf '%s\n' "${summary[@]}"
+[[ -s $report ]] && printf 'timings: %s\n' "$report"
+exit "$failed"
