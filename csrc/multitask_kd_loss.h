@@ -15,7 +15,7 @@
 
 #include <cstdint>
 
-#include "math.h"
+#include "elementwise.h"
 #include "simd.h"
 
 namespace smoothdistill {

@@ -2,7 +2,7 @@
 // into its own namespace, and the level is chosen at run time (SMOOTHDISTILL_SIMD overrides it).
 //
 // NOTE [No inline library code in kernels]
-// A kernel file calls nothing from the C++ library, and what it shares (math.h) has internal
+// A kernel file calls nothing from the C++ library, and what it shares (elementwise.h) has internal
 // linkage. Otherwise the linker could keep the AVX-512 copy of an inline function for all levels,
 // and an older processor would die of it.
 #pragma once

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from smoothdistill._window_checks import checked_count, checked_indices
 from smoothdistill.errors import DataError, SplitLeakError
+from smoothdistill.windows.checks import checked_count, checked_indices
 
 if TYPE_CHECKING:
     from jaxtyping import Int64

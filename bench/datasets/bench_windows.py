@@ -13,8 +13,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from smoothdistill import _window_kernels as kernels
-from smoothdistill.windows import Recording, cut_windows
+from smoothdistill.windows import Recording, cut_windows, kernels
 
 NUM_SAMPLES = 1_000_000
 NUM_CHANNELS = 3

@@ -1,7 +1,7 @@
 // CPU kernel of ema_update; the contract is in csrc/ema_update.h.
 #include "ema_update.h"
 
-#include "math.h"
+#include "elementwise.h"
 
 namespace smoothdistill::cpu::SD_LEVEL {
 namespace {

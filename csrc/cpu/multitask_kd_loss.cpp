@@ -5,7 +5,7 @@
 // Wider heads go row by row, with loops along the classes.
 #include "multitask_kd_loss.h"
 
-#include "math.h"
+#include "elementwise.h"
 
 namespace smoothdistill::cpu::SD_LEVEL {
 namespace {

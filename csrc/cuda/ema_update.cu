@@ -4,7 +4,7 @@
 
 #include <cuda_runtime.h>
 
-#include "math.h"
+#include "elementwise.h"
 #include "multi_tensor.h"
 
 namespace smoothdistill::cuda {

@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-#include "math.h"
+#include "elementwise.h"
 
 namespace smoothdistill::cuda {
 

@@ -7,7 +7,7 @@
 
 #include <cuda_runtime.h>
 
-#include "math.h"
+#include "elementwise.h"
 
 namespace smoothdistill::cuda {
 namespace {

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothdistill._window_checks import checked_count
 from smoothdistill.windows import Recording
+from smoothdistill.windows.checks import checked_count
 
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64

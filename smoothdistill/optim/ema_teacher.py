@@ -43,6 +43,9 @@ class EMATeacher:
         shadow_dtype: Type of the averaged weights; default float32 for half-precision students,
             else the student's own.
 
+    The tensors of model and copy are paired once: a student whose parameters are replaced later
+    (``load_state_dict(assign=True)``, re-parametrisation) needs a new teacher.
+
     Raises:
         ValueError: If a number lies outside its range, both `decay` and `half_life_steps` are
             given, or `buffers` is unknown.

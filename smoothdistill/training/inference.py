@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from smoothdistill.errors import NonFiniteError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,6 +53,9 @@ def predict_windows(
 
     Returns:
         Predictions of each task.
+
+    Raises:
+        NonFiniteError: If the model gives a NaN for a window.
     """
     was_training = model.training
     model.eval()
@@ -67,9 +72,17 @@ def predict_windows(
                     confidences.setdefault(task, []).append(confidence)
     finally:
         model.train(was_training)
-    return {  # the one wait for the device
+    predicted_tasks = {  # the one wait for the device
         task: TaskPredictions(
             torch.cat(classes[task]).cpu().numpy(), torch.cat(confidences[task]).cpu().numpy()
         )
         for task in classes
     }
+    for task, found in predicted_tasks.items():
+        num_bad = int(np.isnan(found.confidences).sum())
+        if num_bad:
+            raise NonFiniteError(
+                f"`model` must give finite logits, but gives NaN for {num_bad} of {len(chosen)} "
+                f"windows in the task {task!r} instead; lower `train.lr`."
+            )
+    return predicted_tasks

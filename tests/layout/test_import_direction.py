@@ -16,7 +16,7 @@ ORDER = (
     ("errors",),
     ("reference",),
     ("ops",),
-    ("windows", "_window_checks", "_window_kernels"),
+    ("windows",),
     ("splits",),
     ("datasets",),
     ("features",),

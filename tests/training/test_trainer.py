@@ -222,3 +222,9 @@ def test_progress_bar(tiny, tmp_path, capsys, monkeypatch):
     trainer = tiny.make_trainer(tmp_path / "run2", epochs=1, progress=None)
     trainer.fit(tiny.make_windows(), num_folds=2)
     assert "fold 2/2" in capsys.readouterr().err
+
+
+def test_weights_that_blew_up_in_few_steps_are_named(tiny, tmp_path):
+    trainer = Trainer(model="tiny-net", epochs=1, batch_size=64, lr=1e38, out=tmp_path / "run")
+    with pytest.raises(NonFiniteError, match=r"`model` must give finite logits, but gives NaN for"):
+        trainer.fit(tiny.make_windows(), num_folds=2)

@@ -10,10 +10,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smoothdistill import _window_kernels as kernels
 from smoothdistill.errors import DataError
 from smoothdistill.reference.windows import cut_recording
-from smoothdistill.windows import IGNORE_INDEX, Recording, Windows, cut_windows
+from smoothdistill.windows import IGNORE_INDEX, Recording, Windows, cut_windows, kernels
 
 CLASS_NAMES = {"activity": ("walk", "sit", "lie"), "placement": ("wrist", "hip")}
 RULES = ("pure", "last", "majority")
