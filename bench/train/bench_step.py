@@ -95,7 +95,7 @@ def tuned(model: nn.Module) -> Step:
 
 def fused(model: nn.Module) -> Step:
     """`TrainStep`."""
-    step = TrainStep(model, "smooth-distill", lr=LR)
+    step = TrainStep(model, "smooth-distill", lr=LR, warmup_steps=0)
     return lambda signals, targets: step(signals, targets).total
 
 

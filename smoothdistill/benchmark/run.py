@@ -101,7 +101,7 @@ def _run_case(name: str, case: Case, found: dict[str, Any], *, quick: bool) -> N
     expected = next(
         (p.name for p in providers.values() if p.kind == "reference"), list(workloads)[-1]
     )
-    check_equal_answers(workloads, expected=expected, **_TOLERANCES.get(name, {}))
+    differences = check_equal_answers(workloads, expected=expected, **_TOLERANCES.get(name, {}))
     timings = time_in_turns(
         {provider: workload.call for provider, workload in workloads.items()},
         num_rounds=5 if quick else 15,
@@ -109,7 +109,13 @@ def _run_case(name: str, case: Case, found: dict[str, Any], *, quick: bool) -> N
     )
     for provider, timing in timings.items():
         found["times"].append(
-            {**place, "provider": provider, "kind": providers[provider].kind} | _times(timing, case)
+            {
+                **place,
+                "provider": provider,
+                "kind": providers[provider].kind,
+                "largest_difference": differences[provider],
+            }
+            | _times(timing, case)
         )
     for ours in (provider for provider in timings if providers[provider].kind == "fused"):
         for other in (provider for provider in timings if providers[provider].kind != "fused"):

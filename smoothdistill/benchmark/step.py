@@ -51,7 +51,7 @@ def _fused(case: Case) -> Workload:
     from smoothdistill.training.train_step import TrainStep
 
     model, batches, calls = _model(), _batches(case), [0]
-    step = TrainStep(model, method="smooth-distill", lr=LEARNING_RATE)
+    step = TrainStep(model, method="smooth-distill", lr=LEARNING_RATE, warmup_steps=0)
 
     def call() -> None:
         step(*batches[calls[0] % _POOL_OF_BATCHES])

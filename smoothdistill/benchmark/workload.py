@@ -63,7 +63,7 @@ class Provider:
 
 def check_equal_answers(
     workloads: dict[str, Workload], *, expected: str, relative: float = 1e-4, absolute: float = 1e-6
-) -> None:
+) -> dict[str, float]:
     """Call every workload three times and compare what they led to.
 
     Args:
@@ -72,6 +72,9 @@ def check_equal_answers(
         relative: Allowed difference, as a share of the expected value. float32 sums of some
             thousand terms in different orders differ by about 1e-5.
         absolute: Allowed difference near zero.
+
+    Returns:
+        The largest difference from the expected answer, by provider.
 
     Raises:
         AssertionError: If an answer differs; a faster wrong answer is worth nothing.
@@ -82,9 +85,13 @@ def check_equal_answers(
         for _ in range(NUM_CALLS_BEFORE_COMPARISON):
             workload.call()
     wanted = [tensor.detach().clone() for tensor in workloads[expected].answer()]
+    differences = dict.fromkeys(workloads, 0.0)
     for name, workload in workloads.items():
         for index, (found, want) in enumerate(zip(workload.answer(), wanted, strict=True)):
             try:
                 torch.testing.assert_close(found.detach(), want, rtol=relative, atol=absolute)
             except AssertionError as error:
                 raise AssertionError(f"{name}, answer {index}: {error}") from error
+            difference = float((found.detach() - want).abs().max())
+            differences[name] = max(differences[name], difference)
+    return differences
