@@ -3,7 +3,8 @@
 // Contract: contiguous tensors of equal lengths that do not overlap. float32 with a float32,
 // bfloat16 or float16 student, float64 with float64; other types are copied bytewise. decay == 1
 // writes nothing; decay == 0 copies exactly; student == teacher leaves the teacher bitwise
-// unchanged (but -0.0 may become +0.0, as in torch.lerp). Floor: 12 bytes an element in float32 (two reads, one write).
+// unchanged (but -0.0 may become +0.0, as in torch.lerp). Floor: 12 bytes an element in float32
+// (two reads, one write).
 #pragma once
 
 #include <cstdint>
