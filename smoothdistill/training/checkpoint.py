@@ -28,6 +28,7 @@ __all__ = [
 
 FORMAT = "smoothdistill"
 FORMAT_VERSION = 1
+_HEADER_KEY = "checkpoint"
 _MAX_HEADER_BYTES = 100_000_000
 _LEFTOVER_SUFFIX = ".partial"
 
@@ -116,11 +117,13 @@ def save_checkpoint(
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     header = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": FORMAT_VERSION,
         "metadata": text,
         "digest": _digest(flat, text),
     }
-    write_atomically(Path(path), lambda partial: save_file(flat, partial, metadata=header))
+    # One entry, since safetensors writes several in random order: equal runs give equal files.
+    entry = {_HEADER_KEY: json.dumps(header, sort_keys=True)}
+    write_atomically(Path(path), lambda partial: save_file(flat, partial, metadata=entry))
 
 
 def load_checkpoint(path: str | Path, *, kind: str | None = None) -> Checkpoint:
@@ -160,7 +163,7 @@ def _read_header(content: bytes, path: Path) -> dict[str, str]:
     if len(content) < 8 or size > min(_MAX_HEADER_BYTES, len(content) - 8):
         raise _damaged(path, "it is no safetensors file, or it was cut")
     try:
-        header = json.loads(content[8 : 8 + size])["__metadata__"]
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_HEADER_KEY])
         version = int(header["format_version"])
         known = {key: header[key] for key in ("format", "metadata", "digest")}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
