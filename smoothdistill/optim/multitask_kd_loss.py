@@ -115,11 +115,11 @@ def _in_order(name: str, values: Mapping[str, Tensor], tasks: tuple[str, ...]) -
         ) from missing
 
 
-def _numbers(name: str, value: PerTask, tasks: tuple[str, ...]) -> float | list[float]:
+def _numbers(name: str, value: PerTask, tasks: tuple[str, ...]) -> float | tuple[float, ...]:
     if not isinstance(value, Mapping):
         return value
     try:
-        return [value[task] for task in tasks]
+        return tuple(value[task] for task in tasks)
     except KeyError as missing:
         raise KeyError(
             f"`{name}` must hold a number for the tasks {', '.join(tasks)},"

@@ -534,3 +534,13 @@ def test_bad_input_is_named_in_one_sentence(name: str) -> None:
 def test_the_heads_share_one_type() -> None:
     with pytest.raises(TypeError, match=r"`student_logits\[1\]` must be float32, but is float64"):
         multitask_kd_loss([LOGITS, LOGITS.double()], None, [LABELS, LABELS])
+
+
+def test_torch_func_is_refused_in_words():
+    targets = [torch.tensor([0, 2])]
+
+    def total(logits):
+        return multitask_kd_loss([logits], None, targets).total
+
+    with pytest.raises(RuntimeError, match="setup_context"):
+        torch.func.grad(total)(torch.zeros(2, 3))
