@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adam_ema_"]
 
+_increment_version = torch.autograd.graph.increment_version
+
 
 def adam_ema_(
     params: list[Tensor],
@@ -109,7 +111,7 @@ def adam_ema_(
     # Of what is written, a graph may hold the weights. No graph holds moments, and bumping them
     # as well would cost as much as 5,000 elements of the step (2 us).
     if params:
-        torch.autograd.graph.increment_version([*params, *(teacher or ())])
+        _increment_version([*params, *(teacher or ())])
 
 
 def _check_numbers(
