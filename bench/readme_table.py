@@ -1,7 +1,8 @@
-"""Writes the table of the README from a result of `smoothdistill bench --json`.
+"""Writes the tables of the README from results of `smoothdistill bench --json`.
 
-``python bench/readme_table.py bench/results/NAME.json`` replaces what stands between the two
-`bench` marks of README.md. Every row of the result is kept, also those that we lose.
+``python bench/readme_table.py bench/results/NAME.json`` replaces what stands between the `bench`
+marks of README.md, and between the `step` marks where the result has steps (``bench all``). Every
+row of the result is kept, also those that we lose.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
+STEP_BEGIN, STEP_END = "<!-- step: begin -->\n", "<!-- step: end -->\n"
+OURS = "ours, float32"
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -47,13 +50,78 @@ def hardware(result: dict) -> str:
     )
 
 
+def step_table(steps: dict) -> str:
+    """Markdown: one row for each layout, batch and number of threads, one column for each rival.
+
+    A rival's cell is its milliseconds and how many times faster ours is; a floor's is its
+    milliseconds and how many times as long ours takes.
+    """
+    place = ("layout", "batch", "threads")
+    times = {(*(row[key] for key in place), row["provider"]): row for row in steps["times"]}
+    ratios = {
+        (*(row[key] for key in place), row["against"]): row
+        for row in steps["ratios"]
+        if row["provider"] == OURS
+    }
+    rivals = list(dict.fromkeys(key[-1] for key in ratios))
+    floors = {row["provider"] for row in steps["times"] if row["kind"] == "floor"}
+    rivals.sort(key=lambda rival: rival in floors)  # stable: floors last
+    lines = [
+        f"| layout | batch | threads | {OURS} | {' | '.join(rivals)} |",
+        f"|---|{'--:|' * (3 + len(rivals))}",
+    ]
+    for key in dict.fromkeys(key[:-1] for key in times):
+        cells = [f"{key[0]} | {key[1]} | {key[2]} | {_milliseconds(times[*key, OURS])}"]
+        for rival in rivals:
+            row = ratios.get((*key, rival))
+            if row is None:
+                cells.append("")
+                continue
+            values = [row[name] for name in ("ratio", "ratio_low", "ratio_high")]
+            if rival in floors:
+                values = [1.0 / values[0], 1.0 / values[2], 1.0 / values[1]]
+            ratio, low, high = values
+            words = f"*{ratio:.2f}*" if rival in floors else f"**{ratio:.2f}**"
+            milliseconds = _milliseconds(times[*key, rival])
+            cells.append(f"{milliseconds}: {words} ({low:.2f} to {high:.2f})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _milliseconds(row: dict) -> str:
+    return f"{row['median_microseconds'] / 1e3:.2f}"
+
+
+def step_notes(result: dict) -> str:
+    """The lines under the table of steps: how to read it, on what, and what is missing."""
+    about = result["machine"]
+    reasons = dict.fromkeys(
+        f"{row['provider']} ({row['reason']})" for row in result["steps"]["left_out"]
+    )
+    missing = f" Left out: {'; '.join(reasons)}." if reasons else ""
+    return (
+        "\nMilliseconds for a step; in bold, how many times faster ours is (quartiles); in "
+        f"italics, how many times as long as the floor ours takes. {about['processor']}, "
+        f"{about['simd_level']} kernels, torch {about['torch']}.{missing}\n"
+    )
+
+
+def replaced(text: str, begin: str, end: str, content: str) -> str:
+    """The text with other content between two marks."""
+    before, rest = text.split(begin)
+    return before + begin + content + end + rest.split(end)[1]
+
+
 def main(path: str) -> None:
-    """Replace the marked part of the README."""
+    """Replace the marked parts of the README."""
     result = json.loads(Path(path).read_text(encoding="utf-8"))
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(before + BEGIN + table(result) + hardware(result) + END + after, "utf-8")
+    if "times" in result:
+        text = replaced(text, BEGIN, END, table(result) + hardware(result))
+    if "steps" in result:
+        content = step_table(result["steps"]) + step_notes(result)
+        text = replaced(text, STEP_BEGIN, STEP_END, content)
+    README.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

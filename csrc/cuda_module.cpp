@@ -5,12 +5,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <initializer_list>
 #include <stdexcept>
 #include <tuple>
 #include <vector>
 
 #include "adam_ema.h"
 #include "arguments.h"
+#include "conv_pool.h"
 #include "cuda/multi_tensor.h"
 #include "ema_update.h"
 #include "multitask_kd_loss.h"
@@ -21,6 +23,9 @@ namespace {
 
 using dlpack::kAnyCpu;
 using dlpack::kAnyCuda;
+
+constexpr dlpack::DataType kFloat32{dlpack::kFloat, 32, 1};
+constexpr dlpack::DataType kUint8{dlpack::kUInt, 8, 1};
 
 void check(int status, const char* op_name) {
   if (status == cudaSuccess) return;
@@ -182,6 +187,97 @@ void multitask_kd_loss(py::handle student, py::handle teacher, py::handle target
   });
 }
 
+// A float32 tensor of this shape on the device of the signals.
+TensorView conv_pool_tensor(py::handle object, const char* name, const dlpack::Device& device,
+                            std::initializer_list<std::int64_t> shape,
+                            const dlpack::DataType& dtype = kFloat32) {
+  const ArgumentName argument{name};
+  const TensorView tensor = view(object.ptr(), device, argument);
+  if (!tensor.is(dtype.code, dtype.bits)) {
+    throw py::type_error(argument.text() + " must be " + dtype_name(dtype) + ", but is " +
+                         dtype_name(tensor.raw.dtype) + " instead.");
+  }
+  bool equal = tensor.raw.num_dims == static_cast<int>(shape.size());
+  std::string text;
+  int dimension = 0;
+  for (const std::int64_t length : shape) {
+    equal = equal && tensor.raw.shape[dimension] == length;
+    text += (dimension++ ? ", " : "") + std::to_string(length);
+  }
+  if (!equal) {
+    throw py::value_error(argument.text() + " must have the shape [" + text + "], but has " +
+                          shape_text(tensor) + " instead.");
+  }
+  return tensor;
+}
+
+// What the signals and the weight, three dimensions each, say about all tensors of the op.
+ConvPoolShape conv_pool_shape(const TensorView& signals, const TensorView& weight) {
+  const auto require_dims = [](const TensorView& tensor, const char* name, const char* dims) {
+    if (tensor.raw.num_dims == 3) return;
+    throw py::value_error("`" + std::string(name) + "` must have the shape " + dims + ", but has " +
+                          shape_text(tensor) + " instead.");
+  };
+  require_dims(signals, "signals", "[batch, in_channels, time]");
+  require_dims(weight, "weight", "[out_channels, in_channels, kernel]");
+  const std::int64_t *of_signals = signals.raw.shape, *of_weight = weight.raw.shape;
+  const ConvPoolShape shape{of_signals[0], of_signals[1], of_signals[2],
+                            of_weight[0],  of_weight[2],  (of_signals[2] - of_weight[2] + 1) / 2};
+  if (shape.kernel < 1 || shape.pooled < 1) {
+    throw py::value_error("`weight` must hold at least 1 sample and fewer than `signals` (" +
+                          std::to_string(shape.time) + "), but holds " +
+                          std::to_string(shape.kernel) + " instead.");
+  }
+  return shape;
+}
+
+void conv_pool(py::handle signals, py::handle weight, py::handle bias, py::handle pooled,
+               py::handle choice) {
+  const TensorView input = view(signals.ptr(), kAnyCuda, {"signals"});
+  const dlpack::Device& device = input.raw.device;
+  const ConvPoolShape s = conv_pool_shape(input, view(weight.ptr(), device, {"weight"}));
+  const auto y_shape = {s.batch, s.out_channels, s.pooled};
+  const TensorView x =
+      conv_pool_tensor(signals, "signals", device, {s.batch, s.in_channels, s.time});
+  const TensorView w =
+      conv_pool_tensor(weight, "weight", device, {s.out_channels, s.in_channels, s.kernel});
+  const TensorView b = conv_pool_tensor(bias, "bias", device, {s.out_channels});
+  const TensorView y = conv_pool_tensor(pooled, "pooled", device, y_shape);
+  std::uint8_t* places = nullptr;
+  if (!choice.is_none()) {
+    places = conv_pool_tensor(choice, "choice", device, y_shape, kUint8).as<std::uint8_t>();
+  }
+  const DeviceGuard guard(device.index, "conv_pool");
+  check(cuda::conv_pool(s, x.as<float>(), w.as<float>(), b.as<float>(), y.as<float>(), places,
+                        current_stream(signals.ptr(), x, {"signals"})),
+        "conv_pool");
+}
+
+void conv_pool_backward(py::handle grad, py::handle choice, py::handle signals, py::handle weight,
+                        py::handle grad_signals, py::handle grad_weight, py::handle grad_bias) {
+  const TensorView input = view(signals.ptr(), kAnyCuda, {"signals"});
+  const dlpack::Device& device = input.raw.device;
+  const ConvPoolShape s = conv_pool_shape(input, view(weight.ptr(), device, {"weight"}));
+  const auto x_shape = {s.batch, s.in_channels, s.time};
+  const auto w_shape = {s.out_channels, s.in_channels, s.kernel};
+  const auto y_shape = {s.batch, s.out_channels, s.pooled};
+  const TensorView dy = conv_pool_tensor(grad, "grad", device, y_shape);
+  const TensorView places = conv_pool_tensor(choice, "choice", device, y_shape, kUint8);
+  const TensorView x = conv_pool_tensor(signals, "signals", device, x_shape);
+  const TensorView w = conv_pool_tensor(weight, "weight", device, w_shape);
+  const TensorView dw = conv_pool_tensor(grad_weight, "grad_weight", device, w_shape);
+  const TensorView db = conv_pool_tensor(grad_bias, "grad_bias", device, {s.out_channels});
+  float* dx = nullptr;
+  if (!grad_signals.is_none()) {
+    dx = conv_pool_tensor(grad_signals, "grad_signals", device, x_shape).as<float>();
+  }
+  const DeviceGuard guard(device.index, "conv_pool_backward");
+  check(cuda::conv_pool_backward(s, dy.as<float>(), places.as<std::uint8_t>(), x.as<float>(),
+                                 w.as<float>(), dx, dw.as<float>(), db.as<float>(),
+                                 current_stream(signals.ptr(), x, {"signals"})),
+        "conv_pool_backward");
+}
+
 // For each launch that tensors of these lengths take, what its blocks work on: (number of the
 // tensor, first element, one past the last). Runs the code of the kernels on the host, for tests.
 std::vector<std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>> chunk_tables(
@@ -226,4 +322,6 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("ema_update_", &sd::ema_update);
   m.def("adam_ema_", &sd::adam_ema);
   m.def("multitask_kd_loss", &sd::multitask_kd_loss);
+  m.def("conv_pool", &sd::conv_pool);
+  m.def("conv_pool_backward", &sd::conv_pool_backward);
 }

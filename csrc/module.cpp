@@ -7,7 +7,11 @@
 
 #include "adam_ema.h"
 #include "arguments.h"
+#include "column_arguments.h"
+#include "conv_net.h"
+#include "conv_pool_calls.h"
 #include "ema_update.h"
+#include "linear_calls.h"
 #include "multitask_kd_loss.h"
 #include "parallel.h"
 #include "simd.h"
@@ -217,4 +221,16 @@ PYBIND11_MODULE(_core, m) {
   m.def("ema_update_", &sd::ema_update);
   m.def("adam_ema_", &sd::adam_ema);
   m.def("multitask_kd_loss", &sd::multitask_kd_loss);
+  m.def("conv_pool", &sd::conv_pool);
+  m.def("conv_pool_backward", &sd::conv_pool_backward);
+  m.def("conv_pool_columns", &sd::conv_pool_columns);
+  m.def("conv_pool_backward_columns", &sd::conv_pool_backward_columns);
+  m.def("conv_pool_workspace_floats", &sd::conv_pool_workspace_size);
+  m.def("linear_forward", &sd::linear_forward);
+  m.def("linear_backward_input", &sd::linear_backward_input);
+  m.def("linear_backward_weight", &sd::linear_backward_weight);
+  m.def("linear_adam_ema_", &sd::linear_adam_ema);
+  m.def("conv_net_logits", &sd::conv_net_logits);
+  m.def("to_columns", &sd::to_columns_of);
+  m.def("from_columns", &sd::from_columns_of);
 }

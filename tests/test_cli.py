@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from smoothdistill.benchmark import GROUPS
 from smoothdistill.cli import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -161,6 +162,9 @@ def test_own_files_are_trained_on_by_name(tmp_path):
         (["data", "check", "wisdm", "--root", "none"], 3, ["`root` must be an existing folder"]),
         (["data", "check", "none"], 2, ["`name` must be one of"]),
         (["bench", "everything"], 2, ["'everything' is not one of"]),
+        (["bench", "step", "--layout", "x"], 2, ["`layout` must be one of published, axes, both"]),
+        (["bench", "step", "--batch", "8;9"], 2, ["`batch` must be whole numbers", "'8;9'"]),
+        (["bench", "step", "--threads", "0"], 2, ["`threads` must be at least 1, but is 0"]),
     ],
 )
 def test_errors_are_one_sentence_with_an_exit_code(arguments, code, words, tmp_path, monkeypatch):
@@ -279,11 +283,19 @@ def test_bench_reports_times_and_ratios():
     result = _run("bench", "ops", "--quick", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
-    assert {row["op"] for row in found["times"]} == {
-        "adam_ema_", "ema_update_", "multitask_kd_loss",
-    }  # fmt: skip
+    assert {row["op"] for row in found["times"]} == set(GROUPS["ops"])
     assert all(row["ratio"] > 0 for row in found["ratios"])
     assert found["machine"]["threads"] == 1
+
+
+def test_bench_step_prints_each_of_its_tables():
+    result = _run("bench", "step", "--quick", "--batch", "4", "--layout", "axes")
+    assert result.exit_code == 0, result.stderr
+    for words in (
+        "ours, float32", "tuned PyTorch", "floor: products alone", "linear 1, forward",
+        "where the time goes: ours, float32, axes, batch 4", "inference",
+    ):  # fmt: skip
+        assert words in result.stdout
 
 
 def test_a_real_process_says_its_version_and_its_errors(tmp_path):

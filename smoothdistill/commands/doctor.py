@@ -59,8 +59,10 @@ def describe_machine() -> dict[str, Any]:
 def _facts() -> dict[str, Any]:
     import torch
 
-    from smoothdistill.datasets.cache import cache_folder
+    from smoothdistill.cache_folder import cache_folder
     from smoothdistill.ops import backends
+    from smoothdistill.ops._number_formats import has_bfloat16
+    from smoothdistill.ops.linear import available_products
 
     simd = _simd()
     kernels = (
@@ -77,6 +79,8 @@ def _facts() -> dict[str, Any]:
         "kernels": kernels,
         "simd": simd,
         "backends": backends(),
+        "products": ", ".join(available_products()),
+        "bfloat16": "yes" if has_bfloat16(torch.device("cpu")) else "no: `precision` is float32",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
         "cuda": _cuda(),
         "caches": {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from smoothdistill.cache_folder import cache_folder as cache_folder
 from smoothdistill.datasets.reports import FileReport
 from smoothdistill.windows import Recording
 
@@ -23,20 +23,6 @@ __all__ = ["cache_folder", "cache_key", "read_cached", "write_cached"]
 
 _FORMAT = 1
 _HASH_BLOCK_BYTES = 1 << 20
-
-
-def cache_folder() -> Path:
-    """Folder of the cache: `SMOOTHDISTILL_CACHE`, or the platform's own place for caches."""
-    chosen = os.environ.get("SMOOTHDISTILL_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "smoothdistill"
 
 
 def cache_key(dataset: Dataset, source: Source, options: dict[str, Any]) -> str:

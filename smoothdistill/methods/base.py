@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 from smoothdistill.methods.options import MethodOptions, validate_options
 from smoothdistill.optim import EMATeacher
 
@@ -80,6 +82,42 @@ class Method(ABC):
         Returns:
             The total to differentiate, and its parts per task in the order of `tasks`.
         """
+
+    def loss_and_gradients(
+        self,
+        student_logits: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor] | None,
+        targets: Mapping[str, Tensor],
+    ) -> tuple[MultitaskKDOutput, dict[str, Tensor]]:
+        """`loss`, and the gradient of its total with respect to the student's logits by task.
+
+        For steps that do their own backward pass. This form differentiates `loss` by autograd; a
+        method whose loss gives its gradient anyway overrides it.
+
+        Args:
+            student_logits: Logits [batch, classes] of each task, without gradient.
+            teacher_logits: As for `loss`.
+            targets: As for `loss`.
+
+        Returns:
+            What `loss` returns, detached, and the gradients; a task that the total does not
+            depend on has none, and its weights are not stepped.
+        """
+        leaves = {
+            task: logits.detach().requires_grad_()
+            for task, logits in self.in_order(student_logits).items()
+        }
+        with torch.enable_grad():
+            out = self.loss(leaves, teacher_logits, targets)
+            gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+                out.total, list(leaves.values()), allow_unused=True
+            )
+        found = {
+            task: gradient
+            for task, gradient in zip(leaves, gradients, strict=True)
+            if gradient is not None
+        }
+        return out._replace(total=out.total.detach()), found
 
     def build_teacher(self, model: nn.Module) -> EMATeacher:
         """The averaged copy of `model` that the optimizer moves; it starts as an equal copy."""

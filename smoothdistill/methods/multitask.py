@@ -60,3 +60,14 @@ class Multitask(Method):
         del teacher_logits
         out: MultitaskKDOutput = self._loss(self.in_order(student_logits), None, targets)
         return out
+
+    def loss_and_gradients(
+        self,
+        student_logits: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor] | None,
+        targets: Mapping[str, Tensor],
+    ) -> tuple[MultitaskKDOutput, dict[str, Tensor]]:
+        """As `Method.loss_and_gradients`, in one pass."""
+        logits = self.in_order(student_logits)
+        out, gradients = self._loss.with_gradients(logits, None, targets)
+        return out, dict(zip(logits, gradients, strict=True))

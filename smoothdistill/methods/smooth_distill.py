@@ -83,3 +83,14 @@ class SmoothDistill(Method):
         """Cross-entropy and distillation of every task; see `Method.loss`."""
         out: MultitaskKDOutput = self._loss(self.in_order(student_logits), teacher_logits, targets)
         return out
+
+    def loss_and_gradients(
+        self,
+        student_logits: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor] | None,
+        targets: Mapping[str, Tensor],
+    ) -> tuple[MultitaskKDOutput, dict[str, Tensor]]:
+        """As `Method.loss_and_gradients`, in one pass."""
+        logits = self.in_order(student_logits)
+        out, gradients = self._loss.with_gradients(logits, teacher_logits, targets)
+        return out, dict(zip(logits, gradients, strict=True))

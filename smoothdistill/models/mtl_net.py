@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
+import torch
 from torch import nn
 from torch.nn import functional
 
+from smoothdistill.models.mtl_net_columns import can_run_in_columns, logits_in_columns
 from smoothdistill.models.registry import register_model
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ Layout = Literal["axes", "published"]
 _KERNEL_SAMPLES = 9
 _NUM_FILTERS = 64
 _NUM_FEATURES = 512
+_FEWEST_WINDOWS = 8  # below, but for one alone, the kernels' 16 columns are mostly padding
 
 
 @register_model("mtl-net")
@@ -94,9 +97,9 @@ class MTLNet(nn.Module):
             TypeError: If the signals are no floating-point tensor.
             ValueError: If they have not the model's channels and window length.
         """
-        self._check_signals(signals)
+        self.check_signals(signals)
         batch = signals.shape[0]
-        rows = signals if self.layout == "axes" else self._live_rows(signals)
+        rows = self.rows(signals)
         # Pool before ReLU: equal, bit for bit, to ReLU before pool, at half the work of the ReLU.
         rows = functional.relu(functional.max_pool1d(self.conv1(rows), 2))
         rows = functional.relu(functional.max_pool1d(self.conv2(rows), 2))
@@ -108,17 +111,50 @@ class MTLNet(nn.Module):
     def forward(
         self, signals: Float[Tensor, "batch channels time"]
     ) -> dict[str, Float[Tensor, "batch classes"]]:
-        """Logits of every task. Raises as `features` does."""
+        """Logits of every task. Raises as `features` does.
+
+        Without gradient, in float32 on a CPU, fused kernels stand in for the layers, equal to them
+        but for rounding.
+        """
+        if not torch.is_grad_enabled() and self._may_use_kernels(signals):
+            self.check_signals(signals)
+            return dict(zip(self.tasks, logits_in_columns(self, signals), strict=True))
         features = self.features(signals)
         return {task: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
 
-    def _live_rows(
+    def rows(
         self, signals: Float[Tensor, "batch channels time"]
-    ) -> Float[Tensor, "rows 1 time"]:
+    ) -> Float[Tensor, "rows in_channels time"]:
+        """What the first convolution reads: the signals, or their live rows as published."""
+        if self.layout == "axes":
+            return signals
+        if self.num_live_rows == 1:  # the same, of the samples that reach it
+            samples = -(-self.window_samples // self.in_channels)
+            row = signals[:, :, :samples].transpose(1, 2).flatten(1)
+            return row[:, None, : self.window_samples]
         interleaved = signals.transpose(1, 2).reshape(signals.shape)  # the published reshape
         return interleaved[:, ::4].reshape(-1, 1, self.window_samples)
 
-    def _check_signals(self, signals: Tensor) -> None:
+    def _may_use_kernels(self, signals: Tensor) -> bool:
+        """Whether the call is an ordinary one: nothing traces, transforms or casts it."""
+        return (
+            type(signals) in (torch.Tensor, nn.Parameter)
+            and signals.dtype is torch.float32
+            and signals.is_cpu
+            and signals.ndim == 3
+            and not signals.is_neg()
+            and (len(signals) == 1 or len(signals) >= _FEWEST_WINDOWS)
+            and type(self) is MTLNet
+            and not torch.compiler.is_compiling()
+            and torch._C._get_tracing_state() is None
+            and torch._C._functorch.maybe_current_level() is None
+            and not torch.is_autocast_enabled("cpu")
+            and torch.utils._python_dispatch._get_current_dispatch_mode() is None
+            and can_run_in_columns(self)
+        )
+
+    def check_signals(self, signals: Tensor) -> None:
+        """Raise as `features` does if the model cannot take the signals."""
         if not signals.is_floating_point():
             raise TypeError(
                 f"`signals` must be a floating-point tensor, but is {signals.dtype} instead."

@@ -16,9 +16,9 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["OP_NAMES", "backends", "cpu_module", "cuda_module", "kernels_for"]
+__all__ = ["OP_NAMES", "backends", "cpu_kernels", "cpu_module", "cuda_module", "kernels_for"]
 
-OP_NAMES = ("adam_ema_", "ema_update_", "multitask_kd_loss")
+OP_NAMES = ("adam_ema_", "conv_pool", "ema_update_", "multitask_kd_loss")
 _BACKEND_VARIABLE = "SMOOTHDISTILL_BACKEND"
 _CHOICES = ("auto", "reference", "cuda")
 _SIMD_VARIABLE = "SMOOTHDISTILL_SIMD"
@@ -101,6 +101,11 @@ def kernels_for(tensor: torch.Tensor, op_name: str) -> ModuleType | None:
         )
     module = _modules.get(device_type)
     return module if module is not None and hasattr(module, op_name) else None
+
+
+def cpu_kernels() -> ModuleType | None:
+    """The compiled module for tensors on the CPU; None: plain PyTorch is to do the work."""
+    return _modules.get("cpu")
 
 
 def backends() -> dict[str, list[str]]:

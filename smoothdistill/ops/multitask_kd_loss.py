@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor
 
-__all__ = ["MultitaskKDOutput", "multitask_kd_loss"]
+__all__ = ["MultitaskKDOutput", "multitask_kd_loss", "multitask_kd_loss_and_gradients"]
 
 _LOW_PRECISION = (torch.float16, torch.bfloat16)
 
@@ -81,18 +81,13 @@ def multitask_kd_loss(
         Hinton, Vinyals and Dean, Distilling the knowledge in a neural network, 2015, section 2;
         the published code of Smooth-Distill (arXiv 2507.00061) for the sum over tasks.
     """
-    num_tasks = len(student_logits)
-    given = (task_weights, distill_weight, temperature, label_smoothing)
     is_compiling = torch.compiler.is_compiling()
-    numbers = _numbers(num_tasks, *given) if is_compiling else _known_numbers(num_tasks, given)
-    _check_length("teacher_logits", teacher_logits, num_tasks)
-    _check_length("targets", targets, num_tasks)
-    _check_length("class_weights", class_weights, num_tasks)
-    students = _prepared("student_logits", student_logits)
-    teachers = [] if teacher_logits is None else _prepared("teacher_logits", teacher_logits)
-    labels = [t if t.is_contiguous() else t.contiguous() for t in targets]
-    weights = list(class_weights or [None] * num_tasks)
-    arguments: tuple[Any, ...] = (students, teachers, labels, weights, *numbers, ignore_index)
+    arguments = _arguments(
+        student_logits, teacher_logits, targets, class_weights,
+        (task_weights, distill_weight, temperature, label_smoothing), ignore_index,
+        remembers=not is_compiling,
+    )  # fmt: skip
+    students = arguments[0]
     if is_compiling:
         outputs = torch.ops.smoothdistill.multitask_kd_loss(*arguments)
         return MultitaskKDOutput(outputs[0], *(part.detach() for part in outputs[1:5]))
@@ -104,6 +99,57 @@ def multitask_kd_loss(
             total = cast(Any, _WithGradient.apply)(arguments, parts, *students)
         return MultitaskKDOutput(total, *parts)
     return MultitaskKDOutput(*_run(*arguments)[:5])
+
+
+def multitask_kd_loss_and_gradients(
+    student_logits: Sequence[Float[Tensor, "batch _classes"]],
+    teacher_logits: Sequence[Float[Tensor, "batch _classes"]] | None,
+    targets: Sequence[Int64[Tensor, " batch"]],
+    *,
+    task_weights: float | Sequence[float] = 1.0,
+    distill_weight: float | Sequence[float] = 0.5,
+    temperature: float | Sequence[float] = 3.0,
+    label_smoothing: float | Sequence[float] = 0.0,
+    class_weights: Sequence[Float[Tensor, " _classes"] | None] | None = None,
+    ignore_index: int = -100,
+) -> tuple[MultitaskKDOutput, list[Tensor]]:
+    """`multitask_kd_loss` and its gradient with respect to each task's logits, without autograd.
+
+    For training steps that do their own backward pass. The arguments and errors are those of
+    `multitask_kd_loss`; nothing that is returned is joined to a graph.
+    """
+    arguments = _arguments(
+        student_logits, teacher_logits, targets, class_weights,
+        (task_weights, distill_weight, temperature, label_smoothing), ignore_index,
+        remembers=True,
+    )  # fmt: skip
+    *outputs, gradients = _run(*arguments)
+    return MultitaskKDOutput(*outputs), gradients
+
+
+def _arguments(
+    student_logits: Sequence[Tensor],
+    teacher_logits: Sequence[Tensor] | None,
+    targets: Sequence[Tensor],
+    class_weights: Sequence[Tensor | None] | None,
+    given: tuple[float | Sequence[float], ...],
+    ignore_index: int,
+    *,
+    remembers: bool,
+) -> tuple[Any, ...]:
+    """What `_run` takes: lists of contiguous tensors, and one number a task of each kind."""
+    num_tasks = len(student_logits)
+    numbers = _known_numbers(num_tasks, given) if remembers else _numbers(num_tasks, *given)
+    _check_length("teacher_logits", teacher_logits, num_tasks)
+    _check_length("targets", targets, num_tasks)
+    _check_length("class_weights", class_weights, num_tasks)
+    students = _prepared("student_logits", student_logits)
+    teachers = [] if teacher_logits is None else _prepared("teacher_logits", teacher_logits)
+    labels = [t if t.is_contiguous() else t.contiguous() for t in targets]
+    return (
+        students, teachers, labels, list(class_weights or [None] * num_tasks), *numbers,
+        ignore_index,
+    )  # fmt: skip
 
 
 def _prepared(name: str, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -154,13 +154,14 @@ class AdamEMA(torch.optim.Optimizer):
             teacher = self.teacher
             found = (
                 list(params),
-                [self._state_of(param) for param in params],
+                [self.state_of(param) for param in params],
                 None if teacher is None else [teacher.teacher_of[param] for param in params],
             )
             self._companions[index] = found
         return found
 
-    def _state_of(self, param: Tensor) -> dict[str, Tensor]:
+    def state_of(self, param: Tensor) -> dict[str, Tensor]:
+        """Step count and both moments of a parameter, made at its first step."""
         state: dict[str, Tensor] = self.state[param]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from smoothdistill.ops import MultitaskKDOutput, multitask_kd_loss
+from smoothdistill.ops import (
+    MultitaskKDOutput,
+    multitask_kd_loss,
+    multitask_kd_loss_and_gradients,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,19 +72,46 @@ class MultitaskKDLoss(nn.Module):
             TypeError: If a tensor is of another dtype.
             ValueError: If shapes or values do not fit; see `smoothdistill.ops.multitask_kd_loss`.
         """
-        tasks = tuple(student_logits)
-        weights = 1.0 / max(len(tasks), 1) if self.task_weights is None else self.task_weights
         return multitask_kd_loss(
+            *self._tensors(student_logits, teacher_logits, targets),
+            **self._options(tuple(student_logits)),
+        )
+
+    def with_gradients(
+        self,
+        student_logits: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor] | None,
+        targets: Mapping[str, Tensor],
+    ) -> tuple[MultitaskKDOutput, list[Tensor]]:
+        """The same, and the gradient with respect to each task's logits, without autograd."""
+        return multitask_kd_loss_and_gradients(
+            *self._tensors(student_logits, teacher_logits, targets),
+            **self._options(tuple(student_logits)),
+        )
+
+    def _tensors(
+        self,
+        student_logits: Mapping[str, Tensor],
+        teacher_logits: Mapping[str, Tensor] | None,
+        targets: Mapping[str, Tensor],
+    ) -> tuple[list[Tensor], list[Tensor] | None, list[Tensor]]:
+        tasks = tuple(student_logits)
+        return (
             list(student_logits.values()),
             None if teacher_logits is None else _in_order("teacher_logits", teacher_logits, tasks),
             _in_order("targets", targets, tasks),
-            task_weights=_numbers("task_weights", weights, tasks),
-            distill_weight=_numbers("distill_weight", self.distill_weight, tasks),
-            temperature=_numbers("temperature", self.temperature, tasks),
-            label_smoothing=_numbers("label_smoothing", self.label_smoothing, tasks),
-            class_weights=self._class_weights(tasks),
-            ignore_index=self.ignore_index,
         )
+
+    def _options(self, tasks: tuple[str, ...]) -> dict[str, Any]:
+        weights = 1.0 / max(len(tasks), 1) if self.task_weights is None else self.task_weights
+        return {
+            "task_weights": _numbers("task_weights", weights, tasks),
+            "distill_weight": _numbers("distill_weight", self.distill_weight, tasks),
+            "temperature": _numbers("temperature", self.temperature, tasks),
+            "label_smoothing": _numbers("label_smoothing", self.label_smoothing, tasks),
+            "class_weights": self._class_weights(tasks),
+            "ignore_index": self.ignore_index,
+        }
 
     def _class_weights(self, tasks: tuple[str, ...]) -> list[Tensor | None] | None:
         if not self._weighted_tasks:

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["DeviceWindows"]
 
 
+# Windows that are gathered and standardized at once: enough to make the calls' fixed cost small
+# (300 µs for each 64 windows became 100 µs, with caches as a step leaves them), and little memory.
+_WINDOWS_PER_GATHERING = 1024
+
+
 class DeviceWindows:
     """Signals and targets of a data set on one device.
 
-    A batch is one `index_select` per tensor: no per-window Python, no collating.
+    Several batches are gathered by one `index_select` per tensor: no per-window Python, no
+    collating. Each batch is a view of its own part of them.
 
     Args:
         windows: The data set; its arrays are shared with it on a CPU, where they can be.
@@ -51,13 +57,21 @@ class DeviceWindows:
             first: Number of the batch to begin with.
         """
         numbers = torch.from_numpy(order).to(self.device)
-        for start in range(first * batch_size, len(order), batch_size):
-            batch = numbers[start : start + batch_size]
-            signals = standardization.apply_(self.signals.index_select(0, batch))
-            yield (
-                signals,
-                {task: labels.index_select(0, batch) for task, labels in self.targets.items()},
-            )
+        per_gathering = max(1, _WINDOWS_PER_GATHERING // batch_size)
+        # A gathering begins where it would have begun without `first`: a batch that lies in memory
+        # otherwise may be summed in another order, and a resumed run must give the same bits.
+        num_skipped = first % per_gathering
+        step = per_gathering * batch_size
+        for start in range((first - num_skipped) * batch_size, len(order), step):
+            chosen = numbers[start : start + step]
+            signals = standardization.apply_(self.signals.index_select(0, chosen))
+            targets = {
+                task: labels.index_select(0, chosen) for task, labels in self.targets.items()
+            }
+            for begin in range(num_skipped * batch_size, len(chosen), batch_size):
+                batch = slice(begin, begin + batch_size)
+                yield signals[batch], {task: labels[batch] for task, labels in targets.items()}
+            num_skipped = 0
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -26,7 +26,7 @@ __all__ = [
     "TrainConfig",
 ]
 
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "bfloat16")
 """What `train.precision` may be."""
 
 _MAX_FILE_BYTES = 1 << 20
@@ -140,7 +140,10 @@ class TrainConfig(_Section):
     """Where to train: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N"."""
 
     precision: str = "float32"
-    """Number format of the forward and backward pass; only "float32" so far."""
+    """Number format of the products of both passes: "float32", or "bfloat16" where there is one."""
+
+    path: Literal["auto", "fused", "general"] = "auto"
+    """How steps run; see `TrainStep`: "auto" is fused where it is possible."""
 
     standardize: bool = True
     """Whether each channel is brought to mean 0 and variance 1 of the training windows."""

@@ -139,6 +139,7 @@ class FoldTrainer:
             max_consecutive_skips=config.train.max_consecutive_skips,
             check_gradients=config.train.check_gradients,
             check_every_steps=_LOG_EVERY_STEPS,
+            path=config.train.path,
         )
 
     def _fit_standardization(self) -> Standardization:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import statistics
+import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from smoothdistill.errors import CheckpointError, NonFiniteError
 from smoothdistill.methods import Method, build_method
+from smoothdistill.models import MTLNet
+from smoothdistill.ops._number_formats import require_number_format
+from smoothdistill.ops.linear import PRODUCTS, available_products, require_products
 from smoothdistill.optim import AdamEMA
 from smoothdistill.training.checkpoint import require_matching_tensors
 from smoothdistill.training.config import require_precision
+from smoothdistill.training.fused_step import FusedStep, why_not_fused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +27,10 @@ if TYPE_CHECKING:
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.optim import EMATeacher
 
-__all__ = ["TrainStep"]
+__all__ = ["PATHS", "TrainStep"]
+
+PATHS = ("auto", "fused", "general")
+"""What `path` may be."""
 
 _GROUP_NUMBERS = ("lr", "eps", "weight_decay")
 
@@ -45,12 +54,20 @@ class TrainStep:
         eps: Adam's summand against division by zero, at least 0.
         weight_decay: Weight decay, at least 0.
         decoupled: Whether weight decay acts on the weights directly (AdamW).
-        precision: Number format of forward and backward; one of `config.PRECISIONS`.
+        precision: Number format of the products of forward and backward; one of
+            `config.PRECISIONS`. "bfloat16" keeps weights, moments, teacher and sums in float32, and
+            is refused on a processor or GPU without instructions for it.
         max_consecutive_skips: Skipped steps in a row that are an error, at least 1.
         check_gradients: Whether gradients are looked at as well as the loss. Costs a pass over
             them (about 2 % of an MTL-net step on a CPU), and catches overflows of the backward
             pass, which float32 all but rules out.
         check_every_steps: Steps between two looks at the device's counters, at least 1.
+        path: "fused": an `MTLNet` on a CPU goes through fused kernels without autograd, and its
+            `.grad` stay empty; an error for other models. "general": any model, by autograd.
+            "auto": fused where it is possible, looked at anew in every step. Both do the same but
+            for rounding.
+        products: Which library multiplies the matrices of the fused path, one of
+            `ops.linear.PRODUCTS`; None: the fastest, by a short measurement that is remembered.
         **method_options: Options of the method, when it is given by name.
 
     Attributes:
@@ -80,9 +97,15 @@ class TrainStep:
         max_consecutive_skips: int = 5,
         check_gradients: bool = False,
         check_every_steps: int = 50,
+        path: str = "auto",
+        products: str | None = None,
         **method_options: Any,
     ) -> None:
         require_precision(precision)
+        if path not in PATHS:
+            raise ValueError(f"`path` must be one of {', '.join(PATHS)}, but is {path!r} instead.")
+        if products is not None:
+            require_products("products", products)
         for name, count in (
             ("max_consecutive_skips", max_consecutive_skips),
             ("check_every_steps", check_every_steps),
@@ -120,6 +143,19 @@ class TrainStep:
         # Skipped steps in all, skipped steps up to now without a break, and the longest such run.
         self._skips = torch.zeros(3, dtype=torch.int64, device=self._device)
         self._is_in_skips = False  # whether the last step was skipped; kept up on a CPU only
+        self.path, self.precision = path, precision
+        require_number_format(precision, self._device)
+        self._places = _places(model, self._parameters)
+        self._fused: FusedStep | None = None
+        if path != "general" and isinstance(model, MTLNet):
+            self._fused = FusedStep(
+                model, method, self.optimizer, self.teacher, precision=precision, products=products
+            )
+        reason = why_not_fused(model, self.optimizer, self.teacher)
+        if path == "fused" and reason is not None:
+            raise ValueError(
+                f"`path` must be 'auto' or 'general' where {reason}, but is 'fused' instead."
+            )
 
     def __call__(self, signals: Tensor, targets: Mapping[str, Tensor]) -> MultitaskKDOutput:
         """Train by one batch.
@@ -137,12 +173,63 @@ class TrainStep:
         """
         if not self.model.training:
             self.model.train()
+        self._require_same_parameters()
+        if self._fused is not None and self._can_fuse(signals):
+            return self._step_fused(self._fused, signals, targets)
+        return self._step_by_autograd(signals, targets)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the next step of float32 signals on the CPU goes through the fused kernels."""
+        return self._fused is not None and (
+            why_not_fused(self.model, self.optimizer, self.teacher) is None
+        )
+
+    def _can_fuse(self, signals: Tensor) -> bool:
+        fits = (
+            type(signals) is torch.Tensor
+            and signals.is_cpu
+            and signals.dtype is torch.float32
+            and not signals.is_neg()
+        )
+        reason = why_not_fused(self.model, self.optimizer, self.teacher)
+        if self.path == "fused" and not (fits and reason is None):
+            raise ValueError(
+                f"`path` must be 'auto' or 'general' where "
+                f"{reason or 'the signals are not float32 on the CPU'}, but is 'fused' instead."
+            )
+        return fits and reason is None and len(signals) > 0
+
+    def _step_fused(
+        self, fused: FusedStep, signals: Tensor, targets: Mapping[str, Tensor]
+    ) -> MultitaskKDOutput:
+        assert isinstance(self.model, MTLNet)
+        self.model.check_signals(signals)
+        plan, out = fused.loss(signals, targets)
+        self.num_steps += 1
+        skip = not math.isfinite(out.total)
+        if not skip and self._check_gradients:
+            gradients = fused.gradients(plan)
+            skip = bool(_overflowed(gradients))
+            if not skip:
+                fused.apply(gradients)
+        elif not skip:
+            fused.update(plan)
+        self._note_skip(skip)
+        return out
+
+    def _step_by_autograd(
+        self, signals: Tensor, targets: Mapping[str, Tensor]
+    ) -> MultitaskKDOutput:
         teacher_logits = None
-        if self.method.needs_teacher_logits:
-            with torch.no_grad():
-                teacher_logits = self.teacher.model(signals)
-        old_buffers = [buffer.clone() for buffer in self._buffers]
-        out = self.method.loss(self.model(signals), teacher_logits, targets)
+        casts = self.precision == "bfloat16"
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=casts):
+            if self.method.needs_teacher_logits:
+                with torch.no_grad():
+                    teacher_logits = self.teacher.model(signals)
+            old_buffers = [buffer.clone() for buffer in self._buffers]
+            student_logits = self.model(signals)
+        out = self.method.loss(student_logits, teacher_logits, targets)
         self.num_steps += 1
         if self._on_cpu:
             self._update_on_cpu(out.total, old_buffers)
@@ -150,22 +237,37 @@ class TrainStep:
             self._update_on_device(out.total, old_buffers)
         return out._replace(total=out.total.detach())
 
+    def _require_same_parameters(self) -> None:
+        """A parameter that was replaced would neither be stepped nor averaged: say so."""
+        for owner, key, parameter, name in self._places:
+            if owner.get(key) is not parameter:
+                raise ValueError(
+                    "`model` must keep the parameters that it had when the step was built, but has "
+                    f"another {name!r} instead; build a new TrainStep."
+                )
+
     def _update_on_cpu(self, total: Tensor, old_buffers: list[Tensor]) -> None:
         skip = not math.isfinite(total.detach())  # on a CPU the value is there already: no sync
+        self.optimizer.zero_grad(set_to_none=True)
         if not skip:
-            self.optimizer.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
             skip = self._check_gradients and bool(self._gradients_overflowed())
-        if not skip:
+        if skip:
+            self.optimizer.zero_grad(set_to_none=True)
+            for buffer, old in zip(self._buffers, old_buffers, strict=True):
+                buffer.copy_(old)
+        else:
             self.optimizer.step()
+        self._note_skip(skip)
+
+    def _note_skip(self, skip: bool) -> None:
+        """Keep count on a CPU; too many in a row are an error."""
+        if not skip:
             if self._is_in_skips:
                 self._skips[1] = 0
                 self._is_in_skips = False
             return
         self._is_in_skips = True
-        self.optimizer.zero_grad(set_to_none=True)
-        for buffer, old in zip(self._buffers, old_buffers, strict=True):
-            buffer.copy_(old)
         self._skips[:2] += 1
         self._skips[2] = max(int(self._skips[1]), int(self._skips[2]))
         self.check_finite()
@@ -186,9 +288,33 @@ class TrainStep:
             self.check_finite()
 
     def _gradients_overflowed(self) -> Tensor:
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norms = torch._foreach_norm(gradients, math.inf)
-        return ~torch.isfinite(torch.stack(norms)).all()
+        return _overflowed([p.grad for p in self._parameters])
+
+    def time_parts(
+        self, signals: Tensor, targets: Mapping[str, Tensor], num_rounds: int = 50
+    ) -> dict[str, float]:
+        """Median seconds of each part of a fused step; the steps train the model.
+
+        Args:
+            signals: As for a step.
+            targets: As for a step.
+            num_rounds: Number of steps, at least 1.
+
+        Raises:
+            ValueError: If the step is not fused, or `num_rounds` is below 1.
+        """
+        if num_rounds < 1:
+            raise ValueError(f"`num_rounds` must be at least 1, but is {num_rounds} instead.")
+        if self._fused is None or not self._can_fuse(signals):
+            raise ValueError("`path` must be fused for its parts to be timed, but is not instead.")
+        rounds: list[dict[str, float]] = []
+        for _ in range(num_rounds):
+            clock = _Clock()
+            plan, _ = self._fused.loss(signals, targets, clock.note)
+            self._fused.update(plan, clock.note)
+            clock.note("rest")
+            rounds.append(clock.seconds)
+        return {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
 
     def check_finite(self) -> None:
         """Look at the counters of skipped steps. On a GPU this waits for the device.
@@ -233,6 +359,9 @@ class TrainStep:
         )
         steps = torch.tensor([self.num_steps], dtype=torch.int64)
         tensors["counters"] = torch.cat([steps, self._skips.cpu()])
+        if self._fused is not None and self._fused.products in PRODUCTS:
+            # A resumed run must sum in the same order.
+            tensors["products"] = torch.tensor(list(PRODUCTS).index(self._fused.products))
         return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
@@ -244,6 +373,8 @@ class TrainStep:
         parts: dict[str, dict[str, Tensor]] = {"student": {}, "teacher": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
+            if name == "products":
+                continue
             if name != "counters" and part not in parts:
                 raise CheckpointError(
                     "`state` must have names that begin with student, teacher, optimizer or "
@@ -257,12 +388,15 @@ class TrainStep:
         counters = tensors.get("counters")
         if counters is None or counters.shape != (4,) or counters.dtype != torch.int64:
             raise CheckpointError("`counters` must be 4 int64 numbers, but are not instead.")
+        products = _products_of(tensors)
         self.model.load_state_dict(parts["student"])
         self.teacher.load_state_dict(parts["teacher"])
         self.optimizer.load_state_dict(optimizer_state)
         self.num_steps = int(counters[0])
         self._skips.copy_(counters[1:])
         self._is_in_skips = int(counters[2]) > 0
+        if self._fused is not None and products in available_products():
+            self._fused.use(products)
 
     def _optimizer_state(self, found: dict[str, Tensor]) -> dict[str, Any]:
         """The optimizer's own form of what `state_dict` made flat, checked tensor by tensor."""
@@ -293,6 +427,49 @@ class TrainStep:
             group.update(zip(_GROUP_NUMBERS, row, strict=False))
             group["betas"] = tuple(row[-2:])
         return {"state": state, "param_groups": current["param_groups"]}
+
+
+class _Clock:
+    """Adds up the seconds between its notes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begun = time.perf_counter()
+
+    def note(self, part: str) -> None:
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._begun
+        self._begun = now
+
+
+def _overflowed(gradients: Sequence[Tensor | None]) -> Tensor:
+    norms = torch._foreach_norm([g for g in gradients if g is not None], math.inf)
+    return ~torch.isfinite(torch.stack(norms)).all()
+
+
+def _places(
+    model: nn.Module, parameters: list[nn.Parameter]
+) -> list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, str]]:
+    """Where the model keeps each parameter: dictionary, key, parameter and full name."""
+    wanted = {id(parameter) for parameter in parameters}
+    return [
+        (module._parameters, key, parameter, f"{prefix}.{key}" if prefix else key)
+        for prefix, module in model.named_modules()
+        for key, parameter in module._parameters.items()
+        if parameter is not None and id(parameter) in wanted
+    ]
+
+
+def _products_of(tensors: Mapping[str, Tensor]) -> str | None:
+    """Who multiplied the matrices of a saved run, where it says so."""
+    number = tensors.get("products")
+    if number is None:
+        return None
+    if number.shape != () or number.dtype != torch.int64 or not 0 <= number < len(PRODUCTS):
+        raise CheckpointError(
+            f"`products` must be an int64 number below {len(PRODUCTS)}, but is not instead."
+        )
+    return list(PRODUCTS)[int(number)]
 
 
 def _tasks(model: nn.Module, tasks: Sequence[str] | None) -> Sequence[str]:

@@ -25,8 +25,7 @@ def test_providers_agree_on_the_smallest_case(name):
     }
     kinds = {provider.kind for provider in module.PROVIDERS.values()}
     assert {"fused", "baseline"} <= kinds
-    tolerances = {"relative": 1e-2, "absolute": 1e-4} if name == "train_step" else {}
-    check_equal_answers(workloads, expected=list(workloads)[-1], **tolerances)
+    check_equal_answers(workloads, expected=list(workloads)[-1])
 
 
 def test_a_wrong_answer_is_not_timed():
@@ -67,7 +66,7 @@ def test_a_quick_run_gives_plain_numbers_and_restores_the_threads():
     seen = []
     found = run_benchmarks(GROUPS["ops"], quick=True, report=seen.append)
     assert torch.get_num_threads() == before
-    assert len(seen) == 3
+    assert len(seen) == len(GROUPS["ops"])
     assert found["left_out"] == []
     assert all(math.isfinite(row["median_microseconds"]) for row in found["times"])
     assert {row["kind"] for row in found["ratios"]} == {"baseline", "reference"}

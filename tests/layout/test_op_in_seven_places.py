@@ -19,6 +19,10 @@ PLACES = (
     "tests/ops/test_{}.py",
     "bench/ops/bench_{}.py",
 )
+CUDA_PLACE = "csrc/cuda/{}.cu"
+
+# Ops without a CUDA twin, and why.
+CPU_ONLY = {"linear": "on a GPU its products are cuBLAS's"}
 
 
 def _stems() -> list[str]:
@@ -35,8 +39,16 @@ def test_there_are_ops() -> None:
 
 @pytest.mark.parametrize("stem", _stems())
 def test_an_op_has_all_its_places(stem: str) -> None:
-    missing = [place.format(stem) for place in PLACES if not _exists(place, stem)]
+    places = [place for place in PLACES if not (place == CUDA_PLACE and stem in CPU_ONLY)]
+    missing = [place.format(stem) for place in places if not _exists(place, stem)]
     assert not missing, f"op {stem} has no {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("stem", CPU_ONLY)
+def test_an_op_without_a_cuda_twin_has_none(stem: str) -> None:
+    """A stale line of the table would excuse a twin that somebody has lost."""
+    assert _exists("csrc/cpu/{}.cpp", stem)
+    assert not _exists(CUDA_PLACE, stem)
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if "bench_" in place])

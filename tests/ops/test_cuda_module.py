@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothdistill import reference
-from smoothdistill.ops import _backend, adam_ema_, ema_update_, multitask_kd_loss
+from smoothdistill.ops import _backend, adam_ema_, conv_pool, ema_update_, multitask_kd_loss
 
-from . import adam_ema_checks, ema_update_checks, multitask_kd_loss_checks
+from . import adam_ema_checks, conv_pool_checks, ema_update_checks, multitask_kd_loss_checks
 from .guarded import assert_within, same_bits
 
 CHUNK = 4096  # elements of a block's work, as in csrc/cuda/multi_tensor.h
@@ -144,6 +145,12 @@ def _adam_arguments(*lists: Any, step: Any = 1) -> list[Any]:
     return [*lists, step, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 0.9, None, None, 1.0]
 
 
+def _conv_arguments(device: str | torch.device = "cpu", **changed: Any) -> dict[str, Any]:
+    shapes = {"signals": (2, 3, 21), "weight": (5, 3, 9), "bias": (5,), "pooled": (2, 5, 6)}
+    assert changed.keys() <= shapes.keys()
+    return {name: torch.zeros(shape, device=device) for name, shape in shapes.items()} | changed
+
+
 T = torch.zeros(3)
 
 
@@ -199,6 +206,21 @@ T = torch.zeros(3)
             lambda m: m.multitask_kd_loss(*_loss_arguments(temperature=[1.0, 2.0])),
             ValueError,
             "`temperature` must hold one number a task (1), but holds 2 instead.",
+        ),
+        (
+            lambda m: m.conv_pool(*_conv_arguments().values(), None),
+            ValueError,
+            "`signals` must be on cuda, but is on cpu instead.",
+        ),
+        (
+            lambda m: m.conv_pool(1.0, T, T, T, None),
+            TypeError,
+            "`signals` must be a torch.Tensor (torch >= 2.10), but is float instead.",
+        ),
+        (
+            lambda m: m.conv_pool_backward(T, T, torch.zeros(1, 1, 2), T, None, T, T),
+            ValueError,
+            "`signals` must be on cuda, but is on cpu instead.",
         ),
     ],
 )
@@ -383,6 +405,80 @@ def test_a_short_workspace_is_refused(gpu: torch.device, cuda_module: Any) -> No
     arguments = _loss_arguments(**moved, workspace=torch.zeros(8, dtype=torch.uint8, device=gpu))
     with pytest.raises(ValueError, match=r"`workspace` must hold at least \d+ bytes, but holds 8"):
         cuda_module.multitask_kd_loss(*arguments)
+
+
+@pytest.mark.cuda
+def test_every_promise_of_the_convolution(gpu: torch.device) -> None:
+    conv_pool_checks.check_everything(conv_pool, gpu)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("values", ["normal", "integers"])
+@pytest.mark.parametrize("batch", conv_pool_checks.BATCHES)
+def test_convolution_over_shapes(gpu: torch.device, batch: int, values: str) -> None:
+    for case in conv_pool_checks.shapes_of(batch):
+        conv_pool_checks.check_case(conv_pool, replace(case, values=values, device=gpu))
+
+
+@pytest.mark.cuda
+def test_convolution_of_more_taps_than_a_tile(gpu: torch.device) -> None:
+    for shape in ((3, 70, 24, 9, 9), (2, 2, 1200, 9, 1100), (3000, 3, 12, 8, 9)):
+        for values in ("normal", "integers"):
+            case = conv_pool_checks.Case(*shape, values=values, device=gpu)
+            conv_pool_checks.check_case(conv_pool, case)
+
+
+@pytest.mark.cuda
+def test_the_convolution_is_the_same_each_time(gpu: torch.device) -> None:
+    inputs = conv_pool_checks.Case(1000, 32, 46, 64, 9, device=gpu).inputs()
+    leaves = [t.requires_grad_() for t in inputs.leaves()]
+
+    def call() -> list[torch.Tensor]:
+        pooled = conv_pool(*leaves)
+        return [pooled.detach(), *torch.autograd.grad(pooled, leaves, inputs.grad)]
+
+    first = call()
+    for _ in range(5):
+        assert all(same_bits(a, b) for a, b in zip(first, call(), strict=True))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        (
+            "signals",
+            (2, 3),
+            "`signals` must have the shape [batch, in_channels, time], but has [2, 3]",
+        ),
+        ("weight", (5, 2, 9), "`weight` must have the shape [5, 3, 9], but has [5, 2, 9]"),
+        (
+            "weight",
+            (5, 3, 21),
+            "`weight` must hold at least 1 sample and fewer than `signals` (21)",
+        ),
+        ("weight", (5, 3, 0), "`weight` must hold at least 1 sample and fewer than `signals` (21)"),
+        ("bias", (4,), "`bias` must have the shape [5], but has [4]"),
+        ("pooled", (2, 5, 7), "`pooled` must have the shape [2, 5, 6], but has [2, 5, 7]"),
+    ],
+)
+def test_a_wrong_shape_of_the_convolution_is_named(
+    gpu: torch.device, cuda_module: Any, name: str, shape: tuple[int, ...], sentence: str
+) -> None:
+    arguments = _conv_arguments(gpu, **{name: torch.zeros(shape, device=gpu)})
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}.* instead\\.$"):
+        cuda_module.conv_pool(*arguments.values(), None)
+
+
+@pytest.mark.cuda
+def test_a_wrong_type_of_the_convolution_is_named(gpu: torch.device, cuda_module: Any) -> None:
+    arguments = _conv_arguments(gpu)
+    arguments["weight"] = arguments["weight"].double()
+    with pytest.raises(TypeError, match="`weight` must be float32, but is float64 instead"):
+        cuda_module.conv_pool(*arguments.values(), None)
+    choice = torch.zeros(2, 5, 6, device=gpu)
+    with pytest.raises(TypeError, match="`choice` must be uint8, but is float32 instead"):
+        cuda_module.conv_pool(*_conv_arguments(gpu).values(), choice)
 
 
 @pytest.mark.cuda

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import adam_ema_checks, ema_update_checks, multitask_kd_loss_checks
+from . import adam_ema_checks, conv_pool_checks, ema_update_checks, multitask_kd_loss_checks
 
 VECTOR = 16  # elements of the widest vector
 
@@ -349,7 +349,118 @@ LOSS_FAULTS = (
     "valid counts all rows",
 )
 
+
+def faulty_conv_pool(signals: Tensor, weight: Tensor, bias: Tensor, *, fault: str = "") -> Tensor:
+    """`conv_pool` with one fault."""
+    if fault == "signals written":
+        signals.detach()[-1, -1, -1] += 1.0
+    x, w, b = _faulty_operands(signals, weight, bias, fault)
+    filtered = functional.conv1d(x, w, b)
+    if fault == "weight gradient misses the last row":
+        last = functional.conv1d(x[-1:], w.detach(), b)
+        filtered = torch.cat([filtered[:-1], last])
+    if fault == "pairs begin a sample late":
+        filtered = functional.pad(filtered[..., 1:], (0, 1), value=-torch.inf)
+    if fault == "last output not dropped" and filtered.shape[-1] % 2:
+        filtered = functional.pad(filtered, (0, 1), value=-torch.inf)
+    first, second = filtered[..., : filtered.shape[-1] // 2 * 2].unflatten(-1, (-1, 2)).unbind(-1)
+    is_second = (second > first) | second.isnan()
+    if fault == "second wins a tie":
+        is_second = (second >= first) | second.isnan()
+    elif fault == "NaN lost in the second":
+        is_second = second > first
+    elif fault == "NaN lost in the first":
+        is_second = ~(first >= second)
+    largest = torch.where(is_second, second, first)
+    if fault == "a tie is shared":
+        largest = torch.maximum(first, second)
+    elif fault == "mean in place of maximum":
+        largest = (first + second) / 2.0
+    if fault == "bias forgotten in the output":
+        largest = largest - bias.detach()[:, None]
+    closed = largest < 0 if fault == "a zero passes the gradient" else largest <= 0
+    if fault == "NaN lost in the ReLU":
+        closed = ~(largest > 0)
+    pooled = torch.where(closed, 0.0, largest)
+    if fault == "ReLU forgotten":
+        pooled = largest
+    elif fault == "ReLU open to the gradient":
+        pooled = largest + (pooled - largest).detach()
+    elif fault == "bias gradient counts closed outputs":
+        pooled = pooled + torch.where(closed, bias[:, None] - bias[:, None].detach(), 0.0)
+    if fault == "tail of the batch dropped":
+        whole = max(len(pooled) // VECTOR * VECTOR, 1)
+        pooled = torch.cat([pooled[:whole], torch.zeros_like(pooled[whole:])])
+    elif fault == "output stays float32":
+        pooled = pooled.float()
+    if pooled.requires_grad:
+        if fault == "backward ignores its input":
+            pooled.register_hook(torch.ones_like)
+        elif fault == "gradient written":
+            pooled.register_hook(lambda grad: grad.mul_(2.0))
+    return pooled
+
+
+def _faulty_operands(
+    signals: Tensor, weight: Tensor, bias: Tensor, fault: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    if fault == "filter turned":
+        weight = weight.flip(2)
+    elif fault == "signal channels turned":
+        weight = weight.flip(1)
+    elif fault == "last tap forgotten":
+        weight = torch.cat([weight[..., :-1], 0.0 * weight[..., -1:]], dim=2)
+    elif fault == "last signal channel forgotten":
+        weight = torch.cat([weight[:, :-1], 0.0 * weight[:, -1:]], dim=1)
+    elif fault == "bias forgotten":
+        bias = 0.0 * bias
+    elif fault == "bias of another filter":
+        bias = bias.roll(1)
+    elif fault == "products in bfloat16":
+        weight = weight + (weight.bfloat16() - weight).detach()
+    elif fault == "infinity clipped":
+        signals = signals.nan_to_num(torch.nan, 1e30, -1e30)
+    elif fault == "first signal row for all":
+        signals = signals[:1].expand_as(signals)
+    elif fault == "signals without a gradient":
+        signals = signals.detach() + 0.0 * signals.nan_to_num(0.0, 0.0, 0.0)
+    return signals, weight, bias
+
+
+CONV_FAULTS = (
+    "signals written",
+    "pairs begin a sample late",
+    "last output not dropped",
+    "second wins a tie",
+    "NaN lost in the second",
+    "NaN lost in the first",
+    "a tie is shared",
+    "mean in place of maximum",
+    "bias forgotten in the output",
+    "a zero passes the gradient",
+    "NaN lost in the ReLU",
+    "ReLU forgotten",
+    "ReLU open to the gradient",
+    "bias gradient counts closed outputs",
+    "tail of the batch dropped",
+    "output stays float32",
+    "backward ignores its input",
+    "gradient written",
+    "filter turned",
+    "signal channels turned",
+    "last tap forgotten",
+    "last signal channel forgotten",
+    "bias forgotten",
+    "bias of another filter",
+    "products in bfloat16",
+    "infinity clipped",
+    "first signal row for all",
+    "weight gradient misses the last row",
+    "signals without a gradient",
+)
+
 OPS: dict[str, tuple[Callable[..., Any], Callable[..., None], tuple[str, ...]]] = {
+    "conv_pool": (faulty_conv_pool, conv_pool_checks.check_everything, CONV_FAULTS),
     "ema_update_": (faulty_ema_update_, ema_update_checks.check_everything, EMA_FAULTS),
     "adam_ema_": (faulty_adam_ema_, adam_ema_checks.check_everything, ADAM_FAULTS),
     "multitask_kd_loss": (

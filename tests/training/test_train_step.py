@@ -240,7 +240,7 @@ def test_a_state_that_does_not_fit_changes_nothing(net, change, sentence):
         (
             {"precision": "float16"},
             ValueError,
-            "`precision` must be one of float32, but is 'float16'",
+            "`precision` must be one of float32, bfloat16, but is 'float16'",
         ),
         ({"max_consecutive_skips": 0}, ValueError, "`max_consecutive_skips` must be at least 1"),
         ({"check_every_steps": 0}, ValueError, "`check_every_steps` must be at least 1"),

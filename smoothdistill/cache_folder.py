@@ -1,0 +1,23 @@
+"""Where what can be made again is kept: parsed recordings, and what was measured of the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_folder"]
+
+
+def cache_folder() -> Path:
+    """Folder of the cache: `SMOOTHDISTILL_CACHE`, or the platform's own place for caches."""
+    chosen = os.environ.get("SMOOTHDISTILL_CACHE")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "smoothdistill"

@@ -1,0 +1,254 @@
+"""The matrix products of a linear layer over a batch in columns, by the library that is fastest.
+
+Activations are [blocks, features, columns] (see `columns`), weights [out, in] as `nn.Linear` has
+them. Three libraries offer the same three products: ``native``, the tiles of csrc/cpu/linear.cpp;
+``blas``, PyTorch's own matrix product (MKL or OpenBLAS); ``onednn``, whose linear layer adds the
+bias in the product. `product_choice` times them where nobody has chosen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from smoothdistill.ops._backend import cpu_kernels, cpu_module
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+__all__ = [
+    "PRODUCTS",
+    "PRODUCTS_VARIABLE",
+    "AdamNumbers",
+    "LinearProducts",
+    "available_products",
+    "make_products",
+    "require_products",
+]
+
+PRODUCTS_VARIABLE = "SMOOTHDISTILL_PRODUCTS"
+
+
+class AdamNumbers(NamedTuple):
+    """The numbers of one Adam step; see `adam_ema_`."""
+
+    lr: float
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    decoupled: bool
+    decay: float
+
+
+class LinearProducts:
+    """The native products; also what a library offers, whose classes override it."""
+
+    name = "native"
+    updates = True
+    """Whether `update` exists: Adam on the rows of a gradient that is never written out."""
+
+    def __init__(self) -> None:
+        if cpu_kernels() is None:
+            raise ValueError(
+                f"`{PRODUCTS_VARIABLE}` must be 'blas' or 'onednn' where the kernels were not"
+                f" built, but is {self.name!r} instead."
+            )
+        self._kernels: Any = cpu_module
+        self._panels = torch.empty(0)
+
+    def forward(
+        self,
+        x: Float[Tensor, "blocks in columns"],
+        weight: Float[Tensor, "out in"],
+        bias: Float[Tensor, " out"],
+        relu: bool,
+        y: Float[Tensor, "blocks out columns"],
+    ) -> None:
+        """Write ``weight x + bias`` into y, after `relu` without what is negative."""
+        self._kernels.linear_forward(x, weight, bias, relu, y)
+
+    def backward_input(
+        self,
+        dy: Float[Tensor, "blocks out columns"],
+        weight: Float[Tensor, "out in"],
+        gate: Float[Tensor, "blocks in columns"] | None,
+        accumulates: bool,
+        dx: Float[Tensor, "blocks in columns"],
+    ) -> None:
+        """Write (or add) ``weight^T dy`` into dx; afterwards 0 where the gate is not above 0."""
+        self._kernels.linear_backward_input(dy, weight, gate, accumulates, dx)
+
+    def backward_weight(
+        self,
+        dy: Float[Tensor, "blocks out columns"],
+        x: Float[Tensor, "blocks in columns"],
+        dw: Float[Tensor, "out in"],
+        db: Float[Tensor, " out"],
+    ) -> None:
+        """Write ``dy x^T`` and the sum of dy, over all windows, into dw and db."""
+        self._kernels.linear_backward_weight(dy, x, self._panels_for(x), dw, db)
+
+    def update_(
+        self,
+        dy: Float[Tensor, "blocks out columns"],
+        x: Float[Tensor, "blocks in columns"],
+        weight: Float[Tensor, "out in"],
+        state: dict[str, Tensor],
+        teacher: Float[Tensor, "out in"],
+        numbers: AdamNumbers,
+        db: Float[Tensor, " out"],
+    ) -> None:
+        """`backward_weight` and `adam_ema_` of the weight in one pass; db is written."""
+        self._kernels.linear_adam_ema_(
+            dy, x, self._panels_for(x), weight, state["exp_avg"], state["exp_avg_sq"], teacher,
+            state["step"], *numbers, db,
+        )  # fmt: skip
+        torch.autograd.graph.increment_version([weight, teacher])
+
+    def _panels_for(self, x: Tensor) -> Tensor:
+        blocks, features, columns = x.shape
+        needed = -(-features // 64) * 64 * blocks * columns
+        if self._panels.numel() < needed:
+            self._panels = torch.empty(needed)
+        return self._panels[:needed]
+
+
+class _Blas(LinearProducts):
+    """`torch.mm`: MKL or OpenBLAS. Bias and ReLU are passes of their own."""
+
+    name = "blas"
+    updates = False
+
+    def __init__(self) -> None:
+        pass
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, y: Tensor) -> None:
+        for block in range(x.shape[0]):
+            torch.addmm(bias[:, None], weight, x[block], out=y[block])
+        if relu:
+            y.relu_()
+
+    def backward_input(
+        self, dy: Tensor, weight: Tensor, gate: Tensor | None, accumulates: bool, dx: Tensor
+    ) -> None:
+        for block in range(dy.shape[0]):
+            if accumulates:
+                dx[block].addmm_(weight.t(), dy[block])
+            else:
+                torch.mm(weight.t(), dy[block], out=dx[block])
+        if gate is not None:
+            dx.masked_fill_(~(gate > 0), 0.0)  # not a product: of infinity it would be NaN
+
+    def backward_weight(self, dy: Tensor, x: Tensor, dw: Tensor, db: Tensor) -> None:
+        torch.mm(dy[0], x[0].t(), out=dw)
+        for block in range(1, dy.shape[0]):
+            dw.addmm_(dy[block], x[block].t())
+        torch.sum(dy, dim=(0, 2), out=db)
+
+
+class _OneDnn(_Blas):
+    """oneDNN's linear layer; what it has not, BLAS does."""
+
+    name = "onednn"
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, y: Tensor) -> None:
+        for block in range(x.shape[0]):
+            rows = torch.ops.mkldnn._linear_pointwise(
+                x[block].t().contiguous(), weight, bias, "none", [], ""
+            )
+            y[block].copy_(rows.t())
+        if relu:
+            y.relu_()  # oneDNN's own turns a NaN into 0, so that a bad step would look like a good
+
+
+class _Bfloat16(_Blas):
+    """Products of bfloat16 numbers with float32 sums; weights and results stay float32."""
+
+    name = "bfloat16"
+
+    def __init__(self) -> None:
+        self._rounded: dict[int, tuple[weakref.ref[Tensor], tuple[int, int], Tensor]] = {}
+
+    def _weight(self, weight: Tensor) -> Tensor:
+        """The weight in bfloat16, which one step reads three times and rounds once."""
+        state = (weight._version, weight.data_ptr())
+        known = self._rounded.get(id(weight))
+        if known is not None and known[0]() is weight and known[1] == state:
+            return known[2]
+        rounded = weight.detach().to(torch.bfloat16)
+        self._rounded[id(weight)] = (weakref.ref(weight), state, rounded)
+        return rounded
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, y: Tensor) -> None:
+        for block in range(x.shape[0]):
+            y[block].copy_(torch.mm(self._weight(weight), x[block].to(torch.bfloat16)))
+        y.add_(bias[:, None])
+        if relu:
+            y.relu_()
+
+    def backward_input(
+        self, dy: Tensor, weight: Tensor, gate: Tensor | None, accumulates: bool, dx: Tensor
+    ) -> None:
+        for block in range(dy.shape[0]):
+            found = torch.mm(self._weight(weight).t(), dy[block].to(torch.bfloat16))
+            if accumulates:
+                dx[block].add_(found)
+            else:
+                dx[block].copy_(found)
+        if gate is not None:
+            dx.masked_fill_(~(gate > 0), 0.0)  # not a product: of infinity it would be NaN
+
+    def backward_weight(self, dy: Tensor, x: Tensor, dw: Tensor, db: Tensor) -> None:
+        for block in range(dy.shape[0]):
+            found = torch.mm(dy[block].to(torch.bfloat16), x[block].to(torch.bfloat16).t())
+            if block:
+                dw.add_(found)
+            else:
+                dw.copy_(found)
+        torch.sum(dy, dim=(0, 2), out=db)
+
+
+PRODUCTS: dict[str, type[LinearProducts]] = {
+    products.name: products for products in (LinearProducts, _Blas, _OneDnn)
+}
+"""The libraries by name, for float32."""
+
+
+def available_products() -> list[str]:
+    """Names of those that this installation has."""
+    names = ["blas"]
+    if cpu_kernels() is not None:
+        names.insert(0, "native")
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if has_onednn and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        names.append("onednn")
+    return names
+
+
+def make_products(name: str) -> LinearProducts:
+    """The products of a library of `PRODUCTS`, or "bfloat16".
+
+    Raises:
+        ValueError: If the name is unknown or the library absent.
+    """
+    if name == "bfloat16":  # which `precision` asks for, and nobody by this name
+        return _Bfloat16()
+    require_products("products", name)
+    return PRODUCTS[name]()
+
+
+def require_products(argument: str, name: str) -> None:
+    """Refuse a name that is not one of `available_products`.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if name not in available_products():
+        raise ValueError(
+            f"`{argument}` must be one of {', '.join(available_products())}, but is {name!r}"
+            " instead."
+        )

@@ -1,0 +1,309 @@
+"""A training step of `MTLNet` on a CPU without autograd: fused layers, nothing allocated anew."""
+
+from __future__ import annotations
+
+from operator import is_
+from typing import TYPE_CHECKING
+
+import torch
+
+from smoothdistill.models import MTLNet
+from smoothdistill.models.mtl_net_columns import (
+    MTLNetColumns,
+    can_run_in_columns,
+    is_hooked,
+    label_of,
+    layers_of,
+    linear_of,
+)
+from smoothdistill.ops import adam_ema_
+from smoothdistill.ops._backend import cpu_kernels, cpu_module
+from smoothdistill.ops.columns import plan_columns, to_columns_
+from smoothdistill.ops.linear import AdamNumbers, LinearProducts, make_products
+from smoothdistill.ops.product_choice import choose_products
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from smoothdistill.methods import Method
+    from smoothdistill.ops import MultitaskKDOutput
+    from smoothdistill.optim import AdamEMA, EMATeacher
+
+__all__ = ["FusedStep", "why_not_fused"]
+
+_MOST_PLANS = 4  # sizes of batch that are kept ready: the usual one, the last of an epoch, ...
+_MANY_WEIGHTS = 1 << 16  # a layer whose Adam step is joined to its gradient
+
+
+def why_not_fused(model: nn.Module, optimizer: AdamEMA, teacher: EMATeacher) -> str | None:
+    """What keeps a model from the fused step, or None."""
+    if cpu_kernels() is None:
+        return "the kernels were not built or are switched off"
+    if not isinstance(model, MTLNet) or type(model) is not MTLNet:
+        return f"the model is a {type(model).__name__}, not an MTLNet"
+    averaged = teacher.model
+    assert isinstance(averaged, MTLNet)
+    if model.num_live_rows != 1:
+        return f"{model.num_live_rows} rows of the published layout are live"
+    if not (can_run_in_columns(model) and can_run_in_columns(averaged)):
+        return "the weights are not float32 on the CPU, or a layer is hooked or replaced"
+    if is_hooked(model) or is_hooked(averaged):
+        return "the model is hooked"
+    parameters = list(model.parameters())
+    if len(parameters) != 2 * len(layers_of(model)):
+        return "weights are shared between layers, or others were added"
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            return "a weight is frozen"
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            return "a weight is hooked"
+    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+        return "the optimizer is hooked"
+    if len(optimizer.param_groups) != 1:
+        return "the optimizer has more than one group"
+    stepped = optimizer.param_groups[0]["params"]
+    if len(stepped) != len(parameters) or not all(map(is_, stepped, parameters)):
+        return "the optimizer steps other weights than the model's"
+    return None
+
+
+class FusedStep:
+    """Forward of teacher and student, loss, backward and update of an `MTLNet`.
+
+    Activations and gradients of a batch size are allocated once and used again in every step of
+    that size; weights, moments and averages are looked up anew in every step, so that they may be
+    moved or replaced in between. `.grad` of the weights is left alone.
+
+    Args:
+        model: The student.
+        method: Gives the loss.
+        optimizer: Its numbers and moments are used, its step counts are kept up.
+        teacher: The averaged copy.
+        precision: "float32", or "bfloat16": products of numbers rounded to bfloat16, everything
+            else in float32.
+        products: A name of `ops.linear.PRODUCTS`; None: the fastest for the first batch.
+    """
+
+    def __init__(
+        self,
+        model: MTLNet,
+        method: Method,
+        optimizer: AdamEMA,
+        teacher: EMATeacher,
+        *,
+        precision: str = "float32",
+        products: str | None = None,
+    ) -> None:
+        self.model, self.method, self.optimizer, self.teacher = model, method, optimizer, teacher
+        self.products = "bfloat16" if precision == "bfloat16" else products
+        self._plans: dict[int, _Plan] = {}
+
+    def plan_for(self, batch: int) -> _Plan:
+        """Memory and products for a batch size."""
+        plan = self._plans.pop(batch, None)
+        if plan is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            if self.products is None:
+                layers = [_size(self.model.linear1), _size(self.model.linear2)]
+                self.products = choose_products(layers, plan_columns(batch))
+            with torch.inference_mode(False):  # memory that may be used outside of it, too
+                plan = _Plan(self.model, batch, self.products)
+        self._plans[batch] = plan  # the newest last
+        return plan
+
+    def use(self, products: str) -> None:
+        """Let a library of `ops.linear.PRODUCTS` multiply from now on."""
+        if self.products != "bfloat16":
+            self.products = products
+            self._plans.clear()
+
+    def loss(
+        self,
+        signals: Tensor,
+        targets: Mapping[str, Tensor],
+        note: Callable[[str], None] = lambda part: None,
+    ) -> tuple[_Plan, MultitaskKDOutput]:
+        """Both forward passes and the loss; nothing of model, optimizer or teacher changes.
+
+        Args:
+            signals: Windows [batch, channels, time], float32 on the CPU.
+            targets: Class numbers [batch] of each task.
+            note: Told of the end of each part of the step; see `TrainStep.time_parts`.
+
+        Returns:
+            The plan, whose `logit_gradients` are filled, and the loss by parts.
+        """
+        model, plan = self.model, self.plan_for(len(signals))
+        plan.student.load(model, signals)
+        note("rest")
+        teacher_logits = None
+        if self.method.needs_teacher_logits:
+            averaged = self.teacher.model
+            assert isinstance(averaged, MTLNet)
+            logits = plan.teacher.forward(averaged, plan.products, plan.student.signals)
+            teacher_logits = dict(zip(model.tasks, logits, strict=True))
+            note("teacher forward")
+        logits = plan.student.forward(model, plan.products, note=note)
+        out, gradients = self.method.loss_and_gradients(
+            dict(zip(model.tasks, logits, strict=True)), teacher_logits, targets
+        )
+        plan.logit_gradients = [gradients.get(task) for task in model.tasks]
+        note("loss")
+        return plan, out
+
+    def update(self, plan: _Plan, note: Callable[[str], None] = lambda part: None) -> None:
+        """Backward pass, and the step of student and teacher, layer by layer from the heads on."""
+        plan.backward(self.model, self._numbers(), self, note)
+        self._follow_up()
+
+    def gradients(self, plan: _Plan) -> list[Tensor | None]:
+        """The gradient of every weight, in the order of ``model.parameters()``; nothing moves.
+
+        It is None in the heads of tasks that the loss does not use.
+        """
+        plan.backward(self.model, None, self, lambda part: None)
+        return [plan.gradient_of(p) for p in self.model.parameters()]
+
+    def apply(self, gradients: list[Tensor | None]) -> None:
+        """The step of student and teacher with given gradients."""
+        params: list[Tensor] = list(self.model.parameters())
+        self.adam(params, gradients, self._numbers())
+        self._follow_up()
+
+    def _follow_up(self) -> None:
+        """What else an optimizer's step does: buffers and counts, and the word to schedulers."""
+        self.teacher.follow_up()
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]
+
+    def adam(
+        self, params: list[Tensor], gradients: list[Tensor | None], numbers: AdamNumbers
+    ) -> None:
+        """`adam_ema_` of some of the weights."""
+        states = [self.optimizer.state_of(param) for param in params]
+        adam_ema_(
+            params, list(gradients),
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [self.teacher.teacher_of[param] for param in params],
+            step=[state["step"] for state in states],
+            lr=numbers.lr, betas=(numbers.beta1, numbers.beta2), eps=numbers.eps,
+            weight_decay=numbers.weight_decay, decoupled=numbers.decoupled, decay=numbers.decay,
+        )  # fmt: skip
+
+    def _numbers(self) -> AdamNumbers:
+        (group,) = self.optimizer.param_groups
+        beta1, beta2 = group["betas"]
+        return AdamNumbers(
+            float(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"],
+            group["decoupled"], self.teacher.current_decay(),
+        )  # fmt: skip
+
+
+class _Plan:
+    """Everything that a step of one batch size writes to, but weights and moments."""
+
+    def __init__(self, model: MTLNet, batch: int, products: str) -> None:
+        layout = plan_columns(batch)
+        self.products: LinearProducts = make_products(products)
+        self.student = MTLNetColumns(model, batch, layout, keeps_choice=True)
+        # The teacher's activations are done with before the backward pass begins: they lie in the
+        # same memory as the gradients, which spares the caches.
+        self.teacher = MTLNetColumns(model, batch, layout, keeps_choice=False)
+        self.logit_gradients: list[Tensor | None] = []
+        self._gradients = {
+            name: torch.empty_like(parameter) for name, parameter in model.named_parameters()
+        }
+        self._names = {id(parameter): name for name, parameter in model.named_parameters()}
+        blocks, columns = layout
+        assert cpu_module is not None
+        sizes = [
+            cpu_module.conv_pool_workspace_floats(
+                blocks, columns, layer.in_channels, x.shape[2], layer.out_channels,
+                layer.kernel_size[0],
+            )
+            for layer, x in (
+                (model.conv1, self.student.signals), (model.conv2, self.student.conv1)
+            )
+        ]  # fmt: skip
+        self._workspace = torch.empty(max(sizes))
+
+    def gradient_of(self, parameter: Tensor) -> Tensor | None:
+        """Where `backward` has written the gradient of a weight."""
+        name = self._names[id(parameter)]
+        _, _, number = name.rpartition(".")[0].partition("heads.")
+        if number and self.logit_gradients[int(number)] is None:
+            return None
+        return self._gradients[name]
+
+    @torch.no_grad()
+    def backward(
+        self,
+        model: MTLNet,
+        numbers: AdamNumbers | None,
+        step: FusedStep,
+        note: Callable[[str], None],
+    ) -> None:
+        """Gradients of all weights; with `numbers` the weights move as soon as theirs is known."""
+        assert cpu_module is not None
+        products, x, d = self.products, self.student, self.teacher
+        weights: list[Tensor] = []
+        gradients: list[Tensor | None] = []
+
+        def found(name: str, layer: nn.Module) -> tuple[Tensor, Tensor]:
+            """Where the gradients of a layer go, which a later Adam step takes together."""
+            weights.extend(layer._parameters[key] for key in ("weight", "bias"))  # type: ignore[misc]
+            pair = self._gradients[f"{name}.weight"], self._gradients[f"{name}.bias"]
+            gradients.extend(pair)
+            return pair
+
+        used = [n for n, gradient in enumerate(self.logit_gradients) if gradient is not None]
+        if not used:
+            d.linear2.zero_()
+        for number, gradient in enumerate(self.logit_gradients):
+            head = linear_of(model.heads[number])
+            if gradient is None:  # not stepped, but averaged
+                weights.extend((head.weight, head.bias))
+                gradients.extend((None, None))
+                continue
+            columns = d.heads[number]
+            to_columns_(gradient, columns)
+            gate = x.linear2 if number == used[-1] else None
+            products.backward_input(columns, head.weight, gate, number != used[0], d.linear2)
+            products.backward_weight(columns, x.linear2, *found(f"heads.{number}", head))
+        note("backward, heads")
+        for name, dy, layer, y, gate, dx in (
+            ("linear2", d.linear2, model.linear2, x.linear1, x.linear1, d.linear1),
+            ("linear1", d.linear1, model.linear1, x.flat, None, d.flat),
+        ):
+            products.backward_input(dy, layer.weight, gate, False, dx)
+            if numbers is not None and products.updates and layer.weight.numel() >= _MANY_WEIGHTS:
+                state = step.optimizer.state_of(layer.weight)
+                db = self._gradients[f"{name}.bias"]
+                products.update_(
+                    dy, y, layer.weight, state, step.teacher.teacher_of[layer.weight], numbers, db
+                )
+                weights.append(layer.bias)
+                gradients.append(db)
+                note(f"backward, {label_of(name)}, with its Adam and EMA")
+            else:
+                products.backward_weight(dy, y, *found(name, layer))
+                note(f"backward, {label_of(name)}")
+        for name, dy, choice, y, into in (
+            ("conv2", d.conv2, x.choice2, x.conv1, d.conv1),
+            ("conv1", d.conv1, x.choice1, x.signals, None),
+        ):
+            layer = getattr(model, name)
+            cpu_module.conv_pool_backward_columns(
+                dy, choice, y, layer.weight, self._workspace, into, *found(name, layer)
+            )
+            note(f"backward, {label_of(name)}")
+        if numbers is not None:
+            step.adam(weights, gradients, numbers)
+            note("Adam and EMA of the other weights")
+
+
+def _size(layer: nn.Linear) -> tuple[int, int]:
+    return layer.out_features, layer.in_features

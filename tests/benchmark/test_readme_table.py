@@ -1,0 +1,63 @@
+"""The README's table of steps: nothing that was measured is missing from it."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def readme_table():
+    path = Path(__file__).resolve().parents[2] / "bench" / "readme_table.py"
+    spec = importlib.util.spec_from_file_location("readme_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _steps():
+    place = {"layout": "axes", "batch": 64}
+    kinds = {"ours, float32": "fused", "floor": "floor", "tuned": "baseline"}
+    milliseconds = {"ours, float32": 20.0, "floor": 10.0, "tuned": 30.0}
+    times, ratios = [], []
+    for threads in (1, 2):
+        for provider, kind in kinds.items():
+            row = {**place, "threads": threads, "provider": provider, "kind": kind}
+            times.append({**row, "median_microseconds": 1e3 * milliseconds[provider]})
+            if provider == "ours, float32" or (provider == "tuned" and threads == 2):
+                continue
+            ratio = milliseconds[provider] / 20.0
+            ratios.append(
+                {
+                    **row, "provider": "ours, float32", "against": provider, "ratio": ratio,
+                    "ratio_low": 0.8 * ratio, "ratio_high": 1.25 * ratio,
+                }
+            )  # fmt: skip
+    return {"times": times, "ratios": ratios, "left_out": []}
+
+
+def test_a_rival_has_its_ratio_and_a_floor_the_distance_to_it(readme_table):
+    lines = readme_table.step_table(_steps()).splitlines()
+    assert lines == [
+        "| layout | batch | threads | ours, float32 | tuned | floor |",
+        "|---|--:|--:|--:|--:|--:|",
+        "| axes | 64 | 1 | 20.00 | 30.00: **1.50** (1.20 to 1.88) | 10.00: *2.00* (1.60 to 2.50) |",
+        "| axes | 64 | 2 | 20.00 |  | 10.00: *2.00* (1.60 to 2.50) |",
+    ]
+
+
+def test_only_what_lies_between_the_marks_is_replaced(readme_table):
+    text = f"a\n{readme_table.STEP_BEGIN}old\n{readme_table.STEP_END}b\n"
+    found = readme_table.replaced(text, readme_table.STEP_BEGIN, readme_table.STEP_END, "new\n")
+    assert found == text.replace("old", "new")
+
+
+def test_the_readme_has_both_pairs_of_marks(readme_table):
+    text = readme_table.README.read_text(encoding="utf-8")
+    marks = (
+        readme_table.BEGIN, readme_table.END, readme_table.STEP_BEGIN, readme_table.STEP_END,
+    )  # fmt: skip
+    assert [text.count(mark) for mark in marks] == [1, 1, 1, 1]
+    assert [text.index(mark) for mark in marks] == sorted(text.index(mark) for mark in marks)
