@@ -138,16 +138,17 @@ class MTLNet(nn.Module):
     def _may_use_kernels(self, signals: Tensor) -> bool:
         """Whether the call is an ordinary one: nothing traces, transforms or casts it."""
         return (
-            type(signals) in (torch.Tensor, nn.Parameter)
+            not torch.compiler.is_compiling()  # first: the compiler stumbles over what follows
+            and type(signals) in (torch.Tensor, nn.Parameter)
             and signals.dtype is torch.float32
             and signals.is_cpu
             and signals.ndim == 3
             and not signals.is_neg()
             and (len(signals) == 1 or len(signals) >= _FEWEST_WINDOWS)
             and type(self) is MTLNet
-            and not torch.compiler.is_compiling()
             and torch._C._get_tracing_state() is None
             and torch._C._functorch.maybe_current_level() is None
+            and torch.autograd.forward_ad._current_level < 0
             and not torch.is_autocast_enabled("cpu")
             and torch.utils._python_dispatch._get_current_dispatch_mode() is None
             and can_run_in_columns(self)

