@@ -1,9 +1,13 @@
-"""The loss curves of the fused and the general path on the same batches: do they lie on each other?
+"""Do the loss curves of the fused and the general path lie on each other?
 
-Both paths train MTL-net from equal weights on the training subjects of one fold, with equal
-shuffles, each in a process of its own. Written are a table (`paths.csv`: epoch, path, mean total,
-cross-entropy and distillation by task, seconds) and a figure (`paths.png`: the curves, and below
-them by how much they differ).
+Both train MTL-net from equal weights on the training subjects of one fold, with equal shuffles.
+The sums of the two are rounded in other orders, and training magnifies every difference. So a third
+run, `nudged`, goes the fused path from weights that are each moved by one unit in the last place: it
+shows how far two runs come apart that differ in nothing but rounding.
+
+Each run has a process of its own, and is kept in `paths.csv` (epoch, run, mean total, cross-entropy
+and distillation by task, seconds), to which a later call adds; `paths.png` has the curves, and below
+them by how much they differ.
 
     python bench/train/compare_paths.py --data wisdm --root wisdm-dataset --epochs 50 --out paths
 """
@@ -27,11 +31,12 @@ from smoothdistill.training.batches import DeviceWindows
 from smoothdistill.training.seeding import shuffled
 from smoothdistill.training.standardization import Standardization
 
-PATHS = ("fused", "general")
+RUNS = ("fused", "general", "nudged")
 CPU = torch.device("cpu")
+Row = dict[str, str]
 
 
-def train(path: str, arguments: argparse.Namespace) -> list[dict[str, float | str]]:
+def train(run: str, arguments: argparse.Namespace) -> list[Row]:
     """One row an epoch."""
     torch.set_num_threads(1)
     data = sd.datasets.load(arguments.data, **({"root": arguments.root} if arguments.root else {}))
@@ -39,10 +44,14 @@ def train(path: str, arguments: argparse.Namespace) -> list[dict[str, float | st
     torch.manual_seed(arguments.seed)
     classes = {task: len(names) for task, names in data.class_names.items()}
     model = MTLNet(classes, data.num_channels, data.window_samples)
-    step = TrainStep(model, "smooth-distill", path=path)
+    if run == "nudged":
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.copy_(torch.nextafter(weight, torch.full_like(weight, np.inf)))
+    step = TrainStep(model, "smooth-distill", path="general" if run == "general" else "fused")
     windows = DeviceWindows(data, CPU)
     standardization = Standardization.fit(data, fold.train).to(CPU)
-    rows: list[dict[str, float | str]] = []
+    rows: list[Row] = []
     for epoch in range(arguments.epochs):
         begun, sums, count = time.perf_counter(), np.zeros(1 + 2 * len(classes)), 0
         order = shuffled(fold.train, arguments.seed, fold.index, epoch)
@@ -51,60 +60,68 @@ def train(path: str, arguments: argparse.Namespace) -> list[dict[str, float | st
             parts = torch.cat([out.total[None], out.cross_entropy, out.distillation])
             sums += parts.double().numpy() * len(signals)
             count += len(signals)
-        means = sums / count
-        row: dict[str, float | str] = {"epoch": epoch, "path": path, "total": means[0]}
-        for index, task in enumerate(classes):
-            row[f"{task}_cross_entropy"] = means[1 + index]
-            row[f"{task}_distillation"] = means[1 + len(classes) + index]
-        row["seconds"] = time.perf_counter() - begun
-        rows.append(row)
-        print(path, epoch, f"{means[0]:.6f}", f"{row['seconds']:.1f} s", flush=True)
+        means = dict(zip(_names(classes), map(str, sums / count), strict=True))
+        seconds = time.perf_counter() - begun
+        rows.append({"epoch": str(epoch + 1), "run": run, **means, "seconds": f"{seconds:.1f}"})
+        print(run, epoch + 1, f"{float(means['total']):.6f}", f"{seconds:.1f} s", flush=True)
     return rows
 
 
-def plot(rows: list[dict[str, float | str]], to: Path) -> None:
+def _names(tasks: dict[str, int]) -> list[str]:
+    parts = ("cross_entropy", "distillation")
+    return ["total", *(f"{task}_{part}" for part in parts for task in tasks)]
+
+
+def plot(rows: list[Row], to: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, (above, below) = plt.subplots(
-        2, 1, sharex=True, figsize=(7, 5.2), height_ratios=(3, 1.2), layout="constrained"
+        2, 1, sharex=True, figsize=(7, 5.2), height_ratios=(3, 1.3), layout="constrained"
     )
-    by_path = {path: [row for row in rows if row["path"] == path] for path in PATHS}
-    epochs = [int(row["epoch"]) + 1 for row in by_path["fused"]]
-    for key, label in (("total", "total"),) + tuple(
-        (key, key.replace("_", ", ").replace("cross, entropy", "cross-entropy"))
-        for key in by_path["fused"][0]
-        if key.endswith("cross_entropy")
-    ):
-        fused, general = (np.array([row[key] for row in by_path[path]]) for path in PATHS)
-        (line,) = above.plot(epochs, general, linewidth=5, alpha=0.35)
-        above.plot(epochs, fused, color=line.get_color(), linewidth=1.2, label=label)
-        below.plot(epochs, fused / general - 1.0, color=line.get_color(), linewidth=1)
+
+    def curve(run: str, key: str) -> np.ndarray:
+        return np.array([float(row[key]) for row in rows if row["run"] == run])
+
+    keys = [key for key in rows[0] if key == "total" or key.endswith("cross_entropy")]
+    epochs = np.arange(1, len(curve("fused", "total")) + 1)
+    for key in keys:
+        (line,) = above.plot(epochs, curve("general", key), linewidth=5, alpha=0.35)
+        label = key.replace("_", " ", 1).replace(" ", ", ", 1).replace("cross_", "cross-")
+        above.plot(epochs, curve("fused", key), color=line.get_color(), linewidth=1.2, label=label)
     above.set_ylabel("training loss (mean of epoch)")
     above.legend(title="broad: general path, thin: fused path", frameon=False)
-    below.axhline(0.0, color="0.7", linewidth=0.8)
-    below.set_ylabel("fused / general − 1")
+    fused = curve("fused", "total")
+    for run, style in (("nudged", {"color": "0.65", "linewidth": 4}), ("general", {"color": "C0"})):
+        if len(curve(run, "total")) == len(fused):
+            below.plot(epochs, fused - curve(run, "total"), label=f"fused less {run}", **style)
+    below.axhline(0.0, color="0.5", linewidth=0.6)
+    below.set_ylabel("total, difference")
     below.set_xlabel("epoch")
+    below.legend(frameon=False, loc="upper left")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(to, dpi=150)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--root")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=RUNS)
     parser.add_argument("--out", type=Path, default=Path())
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(len(PATHS)) as pool:
-        rows = [
-            row
-            for found in pool.starmap(train, [(path, arguments) for path in PATHS])
-            for row in found
-        ]
-    with (arguments.out / "paths.csv").open("w", newline="") as file:
+    table = arguments.out / "paths.csv"
+    rows: list[Row] = []
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["run"] not in arguments.runs]
+    with multiprocessing.get_context("spawn").Pool(len(arguments.runs)) as pool:
+        for found in pool.starmap(train, [(run, arguments) for run in arguments.runs]):
+            rows += found
+    with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

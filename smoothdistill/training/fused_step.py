@@ -52,21 +52,20 @@ def why_not_fused(model: nn.Module, optimizer: AdamEMA, teacher: EMATeacher) -> 
         return "the weights are not float32 on the CPU, or a layer is hooked or replaced"
     if is_hooked(model) or is_hooked(averaged):
         return "the model is hooked"
-    parameters = list(model.parameters())
-    if len(parameters) != 2 * len(layers_of(model)):
-        return "weights are shared between layers, or others were added"
-    for parameter in parameters:
-        if not parameter.requires_grad:
-            return "a weight is frozen"
-        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            return "a weight is hooked"
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
         return "the optimizer is hooked"
     if len(optimizer.param_groups) != 1:
         return "the optimizer has more than one group"
     stepped = optimizer.param_groups[0]["params"]
-    if len(stepped) != len(parameters) or not all(map(is_, stepped, parameters)):
-        return "the optimizer steps other weights than the model's"
+    # Not `model.parameters()`, which takes longer than the checks, and passes over shared weights.
+    weights = [layer._parameters[key] for layer in layers_of(model) for key in ("weight", "bias")]
+    if len(stepped) != len(weights) or not all(map(is_, stepped, weights)):
+        return "the optimizer steps other weights than those of the layers, each once"
+    for weight in stepped:
+        if not weight.requires_grad:
+            return "a weight is frozen"
+        if weight._backward_hooks or weight._post_accumulate_grad_hooks:
+            return "a weight is hooked"
     return None
 
 
@@ -161,17 +160,16 @@ class FusedStep:
         self._follow_up()
 
     def gradients(self, plan: _Plan) -> list[Tensor | None]:
-        """The gradient of every weight, in the order of ``model.parameters()``; nothing moves.
+        """The gradient of every weight, in the order of the optimizer's; nothing moves.
 
         It is None in the heads of tasks that the loss does not use.
         """
         plan.backward(self.model, None, self, lambda part: None)
-        return [plan.gradient_of(p) for p in self.model.parameters()]
+        return [plan.gradient_of(p) for p in self.optimizer.param_groups[0]["params"]]
 
     def apply(self, gradients: list[Tensor | None]) -> None:
         """The step of student and teacher with given gradients."""
-        params: list[Tensor] = list(self.model.parameters())
-        self.adam(params, gradients, self._numbers())
+        self.adam(self.optimizer.param_groups[0]["params"], gradients, self._numbers())
         self._follow_up()
 
     def _follow_up(self) -> None:

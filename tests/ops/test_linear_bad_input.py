@@ -194,7 +194,5 @@ def test_without_kernels_the_native_products_are_refused(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(linear, "cpu_kernels", lambda: None)
     assert "native" not in available_products()
-    with pytest.raises(
-        ValueError, match=r"must be 'blas' or 'onednn' where the kernels"
-    ):
+    with pytest.raises(ValueError, match=r"must be 'blas' or 'onednn' where the kernels"):
         LinearProducts()

@@ -178,5 +178,5 @@ def test_the_module_gives_the_same(device: torch.device) -> None:
     for gradient, leaf in zip(gradients, leaves.values(), strict=True):
         assert leaf.grad is not None
         assert same_bits(gradient, leaf.grad)
-    with pytest.raises(KeyError, match="`targets` must hold the tasks a, b, c, but holds a instea"):
+    with pytest.raises(KeyError, match="`targets` must hold the tasks a, b, c, but holds a i"):
         module.with_gradients(given[0], given[1], {"a": targets[0]})
