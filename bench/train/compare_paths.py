@@ -2,12 +2,12 @@
 
 Both train MTL-net from equal weights on the training subjects of one fold, with equal shuffles.
 The sums of the two are rounded in other orders, and training magnifies every difference. So a third
-run, `nudged`, goes the fused path from weights that are each moved by one unit in the last place: it
-shows how far two runs come apart that differ in nothing but rounding.
+run, `nudged`, goes the fused path from weights that are each moved by one unit in the last place:
+it shows how far two runs come apart that differ in nothing but rounding.
 
-Each run has a process of its own, and is kept in `paths.csv` (epoch, run, mean total, cross-entropy
-and distillation by task, seconds), to which a later call adds; `paths.png` has the curves, and below
-them by how much they differ.
+Each run has a process of its own, and is kept in `paths.csv` (epoch, run, mean total,
+cross-entropy and distillation by task, seconds), to which a later call adds; `paths.png` has the
+curves, and below them by how much they differ.
 
     python bench/train/compare_paths.py --data wisdm --root wisdm-dataset --epochs 50 --out paths
 """

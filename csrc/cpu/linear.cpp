@@ -152,16 +152,19 @@ constexpr int kTileRows = tile_rows(kMaxColumns);
 constexpr int kUpdateRows = 2 * kTileRows;  // a panel is read from the L2 cache once for so many
 constexpr std::int64_t kStrip = 1280;       // input features, of which the L2 cache holds as many
 
-// One tile of dw, Rows x kPanel.
+// One block's share of a tile of dw, Rows x kPanel; blocks after the first are added.
 template <int Rows>
 SD_INLINE void backward_weight_tile(const LinearShape& shape, const float* dy, const float* panel,
-                                    float* dw, std::int64_t stride) {
+                                    std::int64_t block, float* dw, std::int64_t stride) {
   const std::int64_t columns = shape.columns;
-  Vector sum[Rows][kMaxColumns] = {};
-  for (std::int64_t block = 0; block < shape.blocks; ++block) {
-    add_products(dy + block * shape.out_features * columns, columns, 1,
-                 panel + block * columns * kPanel, kPanel, columns, sum);
+  Vector sum[Rows][kMaxColumns];
+  SD_UNROLL for (int r = 0; r < Rows; ++r) {
+    SD_UNROLL for (int c = 0; c < kMaxColumns; ++c) {
+      sum[r][c] = block > 0 ? load(dw + r * stride + c * kLanes) : Vector{};
+    }
   }
+  add_products(dy + block * shape.out_features * columns, columns, 1,
+               panel + block * columns * kPanel, kPanel, columns, sum);
   SD_UNROLL for (int r = 0; r < Rows; ++r) {
     SD_UNROLL for (int c = 0; c < kMaxColumns; ++c) store(dw + r * stride + c * kLanes, sum[r][c]);
   }
@@ -183,13 +186,16 @@ void backward_weight_rows(const LinearShape& shape, const float* dy, const float
       const bool stays = update != nullptr || width - j < kPanel;  // or goes where it belongs
       float* to = stays ? gradient + j : dw + row * in + strip + j;
       const std::int64_t stride = stays ? kStrip : in;
-      const auto rows = [&]<int Rows>(std::int64_t r) __attribute__((always_inline)) {
-        backward_weight_tile<Rows>(shape, dy + (row + r) * shape.columns, panel, to + r * stride,
-                                   stride);
-      };
-      std::int64_t r = 0;
-      for (; r + kTileRows <= num_rows; r += kTileRows) rows.template operator()<kTileRows>(r);
-      for (; r < num_rows; ++r) rows.template operator()<1>(r);
+      // Block by block, so that a block's panel stays in L1 for all of the rows.
+      for (std::int64_t block = 0; block < shape.blocks; ++block) {
+        const auto rows = [&]<int Rows>(std::int64_t r) __attribute__((always_inline)) {
+          backward_weight_tile<Rows>(shape, dy + (row + r) * shape.columns, panel, block,
+                                     to + r * stride, stride);
+        };
+        std::int64_t r = 0;
+        for (; r + kTileRows <= num_rows; r += kTileRows) rows.template operator()<kTileRows>(r);
+        for (; r < num_rows; ++r) rows.template operator()<1>(r);
+      }
     }
     for (std::int64_t r = 0; r < num_rows; ++r) {
       const float* from = gradient + r * kStrip;

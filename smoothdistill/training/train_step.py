@@ -302,6 +302,7 @@ class TrainStep:
         for _ in range(num_rounds):
             clock = PartClock()
             plan, _ = self._fused.loss(signals, targets, clock.note)
+            self.num_steps += 1
             self._fused.update(plan, clock.note)
             clock.note("rest")
             rounds.append(clock.seconds)
