@@ -146,21 +146,3 @@ def test_a_write_that_fails_leaves_no_file(
     monkeypatch.setattr(cache_module.os, "fsync", full)
     assert len(datasets.load_recordings("mhealth", root=write_dataset("mhealth"))) == 9
     assert [path for path in cache_folder.rglob("*") if path.is_file()] == []
-
-
-def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SMOOTHDISTILL_CACHE", str(tmp_path / "mine"))
-    assert cache_module.cache_folder() == tmp_path / "mine"
-    monkeypatch.delenv("SMOOTHDISTILL_CACHE")
-    for platform, variable, parts in (
-        ("linux", "XDG_CACHE_HOME", ("smoothdistill",)),
-        ("win32", "LOCALAPPDATA", ("smoothdistill",)),
-    ):
-        monkeypatch.setattr(cache_module.sys, "platform", platform)
-        monkeypatch.setenv(variable, str(tmp_path / platform))
-        assert cache_module.cache_folder() == (tmp_path / platform).joinpath(*parts)
-        monkeypatch.delenv(variable)
-    monkeypatch.setattr(cache_module.Path, "home", lambda: tmp_path)
-    assert cache_module.cache_folder() == tmp_path / "AppData" / "Local" / "smoothdistill"
-    monkeypatch.setattr(cache_module.sys, "platform", "darwin")
-    assert cache_module.cache_folder() == tmp_path / "Library" / "Caches" / "smoothdistill"

@@ -73,9 +73,9 @@ def test_defaults_are_the_papers():
         ("train.seed=-1", ValueError, r"`train\.seed` must be at least 0, but is -1 instead"),
         ("train.standardize=1", TypeError, r"`train\.standardize` must be true or false, but is 1"),
         (
-            "train.precision=bfloat16",
+            "train.precision=float16",
             ValueError,
-            r"`train\.precision` must be one of float32, but is 'bfloat16' instead",
+            r"`train\.precision` must be one of float32, bfloat16, but is 'float16' instead",
         ),
         ("train.device=tpu", ValueError, r'`train\.device` must be "auto", "cpu", "cuda" or'),
         ("train.device=cuda:x", ValueError, r'`train\.device` must be "auto", "cpu", "cuda" or'),
