@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from smoothdistill.training import Trainer as Trainer
     from smoothdistill.training import TrainStep as TrainStep
     from smoothdistill.windows import Recording as Recording
+    from smoothdistill.windows import Segmenter as Segmenter
+    from smoothdistill.windows import Segments as Segments
     from smoothdistill.windows import Windows as Windows
     from smoothdistill.windows import cut_windows as cut_windows
 
@@ -59,6 +61,8 @@ _HOME = {
     "NonFiniteError": "errors",
     "Recording": "windows",
     "Run": "training",
+    "Segmenter": "windows",
+    "Segments": "windows",
     "SmoothDistillError": "errors",
     "SplitLeakError": "errors",
     "TrainStep": "training",

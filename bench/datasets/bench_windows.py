@@ -1,9 +1,10 @@
 """Recordings to windows: 1,000,000 x 3 samples, windows of 100, step 60, one thread.
 
-    pytest bench/datasets/bench_windows.py --benchmark-enable
+    pytest bench/datasets/bench_windows.py --benchmark-enable -s
 
 Divide by the number of windows (`extra_info["windows"]`) and channels for the time per window-axis.
-Every provider's answer is asserted before it is timed.
+Every provider's answer is asserted before it is timed. `-k ratios` times the providers of the
+segmenter by turns, so that a busy machine meets all of them alike, and prints what it found.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from smoothdistill.windows import Recording, cut_windows, kernels
+from smoothdistill.benchmark.timing import compare, time_in_turns
+from smoothdistill.windows import Recording, Segmenter, cut_windows
 
 NUM_SAMPLES = 1_000_000
 NUM_CHANNELS = 3
@@ -106,66 +108,91 @@ def test_cut_windows(benchmark, provider, rule):
     benchmark(CUTTERS[provider], recordings, rule)
 
 
-def copy_ours(signal, starts, out):
-    kernels.copy_windows(signal, starts, out)
+SEGMENTER = Segmenter(window_samples=WINDOW, step_samples=STEP)
 
 
-def copy_numpy(signal, starts, out):
-    view = np.lib.stride_tricks.sliding_window_view(signal, WINDOW, axis=0)
-    np.copyto(out, view[::STEP])
-
-
-def copy_output_only(signal, starts, out):
-    """The floor: as many bytes, already in place and in order."""
-    np.copyto(out, copy_output_only.source)
-
-
-COPIERS = {"ours": copy_ours, "numpy": copy_numpy, "memcpy-floor": copy_output_only}
-
-
-@pytest.mark.parametrize("channels", [3, 6])
-@pytest.mark.parametrize("provider", COPIERS)
-def test_copy_windows(benchmark, provider, channels):
+def make_signal(num_channels):
     generator = np.random.default_rng(0)
-    signal = generator.standard_normal((NUM_SAMPLES, channels)).astype(np.float32)
-    starts = np.arange(0, NUM_SAMPLES - WINDOW + 1, STEP)
-    expected = np.lib.stride_tricks.sliding_window_view(signal, WINDOW, axis=0)[::STEP]
-    copy_output_only.source = np.ascontiguousarray(expected)
-    out = np.zeros_like(copy_output_only.source)
-    COPIERS[provider](signal, starts, out)
-    np.testing.assert_array_equal(out, expected)
-    benchmark.group = f"copy_windows, {channels} channels"
-    benchmark.extra_info["windows"] = len(starts)
-    benchmark(COPIERS[provider], signal, starts, out)
+    return generator.standard_normal((NUM_SAMPLES, num_channels)).astype(np.float32)
 
 
-def majority_ours(labels, starts):
-    run_stops = np.append(np.flatnonzero(labels[1:] != labels[:-1]) + 1, len(labels))
-    out = np.empty(len(starts), np.int64)
-    kernels.majority_labels(labels, run_stops, starts, WINDOW, NUM_CLASSES, -100, out)
-    return out
+def make_labels():
+    return np.concatenate([recording.targets["activity"] for recording in make_recordings()])
 
 
-def majority_scipy(labels, starts):
+def view_numpy(signal):
+    return np.lib.stride_tricks.sliding_window_view(signal, WINDOW, axis=0)[::STEP]
+
+
+def copy_python(signal):
+    starts = range(0, len(signal) - WINDOW + 1, STEP)
+    return np.array([signal[start : start + WINDOW].T for start in starts])
+
+
+def mode_scipy(labels):
     from scipy.stats import mode
 
     return mode(np.lib.stride_tricks.sliding_window_view(labels, WINDOW)[::STEP], axis=1).mode
 
 
-def majority_loop(labels, starts):
+def bincount_python(labels):
+    starts = range(0, len(labels) - WINDOW + 1, STEP)
     return np.array([np.bincount(labels[start : start + WINDOW]).argmax() for start in starts])
 
 
-LABELLERS = {"ours": majority_ours, "scipy-mode": majority_scipy, "bincount-loop": majority_loop}
+# From the array to the windows or their labels, all of it: no provider is handed anything ready.
+VIEWS = {"ours": lambda signal: SEGMENTER.segment(signal).view(signal), "numpy": view_numpy}
+COPIES = {
+    "ours": lambda signal: SEGMENTER.segment(signal).windows(signal),
+    "numpy": lambda signal: np.ascontiguousarray(view_numpy(signal)),
+    "python-loop": copy_python,
+}
+MAJORITIES = {
+    "ours": lambda labels: SEGMENTER.segment(len(labels), targets={"a": labels}).targets["a"],
+    "scipy-mode": mode_scipy,
+    "bincount-loop": bincount_python,
+}
+
+# What is asked for: input, who answers it, and the number of channels.
+SEGMENTATIONS = {
+    "view": (lambda: make_signal(3), VIEWS, 3),
+    "copy": (lambda: make_signal(3), COPIES, 3),
+    "copy of 6 channels": (lambda: make_signal(6), COPIES, 6),
+    "majority label": (make_labels, MAJORITIES, 3),
+}
 
 
-@pytest.mark.parametrize("provider", LABELLERS)
-def test_majority_labels(benchmark, provider):
-    labels = np.concatenate([recording.targets["activity"] for recording in make_recordings()])
-    starts = np.arange(0, len(labels) - WINDOW + 1, STEP)
-    np.testing.assert_array_equal(
-        LABELLERS[provider](labels, starts), majority_loop(labels, starts)
-    )
-    benchmark.group = "majority_labels"
-    benchmark.extra_info["windows"] = len(starts)
-    benchmark(LABELLERS[provider], labels, starts)
+@pytest.mark.parametrize(
+    ("segmentation", "provider"),
+    [(name, provider) for name, (_, calls, _) in SEGMENTATIONS.items() for provider in calls],
+)
+def test_segmenter(benchmark, segmentation, provider):
+    make, calls, num_channels = SEGMENTATIONS[segmentation]
+    values = make()
+    answer = calls[provider](values)
+    np.testing.assert_array_equal(answer, calls[list(calls)[-1]](values))
+    benchmark.group = segmentation
+    benchmark.extra_info.update(windows=len(answer), channels=num_channels)
+    del answer
+    benchmark(calls[provider], values)
+
+
+@pytest.mark.parametrize("segmentation", SEGMENTATIONS)
+def test_ratios(segmentation, capsys):
+    make, calls, num_channels = SEGMENTATIONS[segmentation]
+    values = make()
+    answers = {provider: call(values) for provider, call in calls.items()}
+    for answer in answers.values():
+        np.testing.assert_array_equal(answer, answers["ours"])
+    num_axes = len(answers["ours"]) * num_channels
+    answers.clear()
+    found = time_in_turns({name: lambda call=call: call(values) for name, call in calls.items()})
+    lines = [f"\n{segmentation}, ns per window-axis (and times slower than ours)"]
+    for provider, timing in found.items():
+        ratio = compare(found["ours"], timing)
+        lines.append(
+            f"  {provider:14s} {timing.median / num_axes * 1e9:8.1f}  ({ratio.median:.2f}, "
+            f"{ratio.low:.2f} to {ratio.high:.2f})"
+        )
+    with capsys.disabled():
+        print("\n".join(lines))

@@ -74,7 +74,7 @@ def from_csv(
         delimiter: Character between the fields of a CSV file.
         window_samples: Window length, in samples, at least 1.
         step_samples: Hop between windows, in samples, at least 1.
-        label: "pure", "last" or "majority" (see `cut_windows`).
+        label: "pure", "last", "middle" or "majority" (see `cut_windows`).
         max_gap_seconds: Longest step of time inside a window, in seconds (see `cut_windows`).
         name: What the data are called in reports.
 

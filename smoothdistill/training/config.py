@@ -76,7 +76,7 @@ class DataConfig(_OpenSection):
     step_samples: int | None = Field(default=None, ge=1)
     """Hop between window starts, in samples, at least 1; the data set's default if not given."""
 
-    label: Literal["last", "majority", "pure"] | None = None
+    label: Literal["last", "majority", "middle", "pure"] | None = None
     """How a window gets its label; the data set's default if not given."""
 
 

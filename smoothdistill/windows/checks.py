@@ -1,4 +1,4 @@
-"""The checks at the doors of `Recording`, `Windows` and `cut_windows`: one sentence per failure."""
+"""The checks at the doors of `smoothdistill.windows`: one sentence per failure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
 
 __all__ = [
+    "check_choice",
     "check_finite",
+    "check_labels_are_classes",
     "check_labels_in_range",
     "check_length",
     "checked_channel_names",
     "checked_class_names",
     "checked_count",
+    "checked_groups",
     "checked_indices",
     "checked_rate",
+    "checked_seconds",
+    "checked_share",
+    "checked_signal",
     "checked_subjects",
     "checked_targets",
     "integer_array",
@@ -32,11 +38,21 @@ __all__ = [
 # Values are tested for finiteness in pieces: no temporary as large as a memory-mapped array.
 PIECE_VALUES = 1 << 20
 
+# Two of them still add up inside int64.
+LARGEST_COUNT = 1 << 61
+
 
 def real_array(
     name: str, value: Any, dtype: type[np.floating], axes: tuple[str, ...]
 ) -> np.ndarray:
     """`value` as a C-contiguous array of `dtype`, copied only where it is not one already."""
+    array = checked_signal(name, value, axes)
+    with np.errstate(over="ignore"):  # what overflows float32 is infinite, and found by the caller
+        return np.ascontiguousarray(array, dtype=dtype)
+
+
+def checked_signal(name: str, value: Any, axes: tuple[str, ...]) -> np.ndarray:
+    """`value` as an array of real numbers with these axes, its type and order left as they are."""
     array = _array(name, value, "real numbers")
     if array.dtype.kind not in "fiu":
         raise TypeError(
@@ -47,8 +63,7 @@ def real_array(
             f"`{name}` must have the shape [{', '.join(axes)}] with at least 1 of each, but has "
             f"the shape {list(array.shape)} instead."
         )
-    with np.errstate(over="ignore"):  # what overflows float32 is infinite, and found by the caller
-        return np.ascontiguousarray(array, dtype=dtype)
+    return array
 
 
 def integer_array(name: str, value: Any, *, keep_constant: bool = False) -> Int64[np.ndarray, "n"]:
@@ -139,6 +154,8 @@ def check_labels_in_range(
     for task, labels in targets.items():
         num_classes = len(class_names[task])
         values = labels[:1] if is_constant(labels) else labels
+        if values.view(np.uint64).max() < num_classes:  # a negative number is a huge one here
+            continue
         wrong = values.max()
         if wrong < num_classes:
             if values.min() >= 0:
@@ -151,6 +168,20 @@ def check_labels_in_range(
             f"`{place}[{task!r}]` must be in [0, {num_classes}) or {ignore_index} (unlabelled), "
             f"but is {wrong} instead."
         )
+
+
+def check_labels_are_classes(
+    targets: Mapping[str, Int64[np.ndarray, "n"]], ignore_index: int
+) -> None:
+    """Refuse labels below 0 that are not `ignore_index`."""
+    for task, labels in targets.items():
+        if labels.min() < 0:
+            negative = labels[(labels < 0) & (labels != ignore_index)]
+            if negative.size:
+                raise DataError(
+                    f"`targets[{task!r}]` must be at least 0 or {ignore_index} (unlabelled), but "
+                    f"is {negative[0]} instead."
+                )
 
 
 def checked_class_names(
@@ -203,37 +234,67 @@ def checked_channel_names(channel_names: Any, num_channels: int) -> tuple[str, .
     return names
 
 
+def _real(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"`{name}` must be a number, but is {type(value).__name__} instead.")
+    return float(value)
+
+
 def checked_rate(sample_rate_hz: Any) -> float:
     """A finite rate above 0."""
-    if isinstance(sample_rate_hz, bool) or not isinstance(
-        sample_rate_hz, (int, float, np.integer, np.floating)
-    ):
-        raise TypeError(
-            f"`sample_rate_hz` must be a number, but is {type(sample_rate_hz).__name__} instead."
-        )
-    if not (sample_rate_hz > 0 and math.isfinite(sample_rate_hz)):
+    rate = _real("sample_rate_hz", sample_rate_hz)
+    if not (rate > 0 and math.isfinite(rate)):
         raise DataError(
             f"`sample_rate_hz` must be above 0 and finite, but is {sample_rate_hz} instead."
         )
-    return float(sample_rate_hz)
+    return rate
 
 
-def checked_count(name: str, value: Any) -> int:
-    """An integer of at least 1."""
+def checked_seconds(name: str, value: Any) -> float:
+    """A duration above 0."""
+    seconds = _real(name, value)
+    if not seconds > 0.0:
+        raise ValueError(f"`{name}` must be above 0, but is {value} instead.")
+    return seconds
+
+
+def checked_share(name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    share = _real(name, value)
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"`{name}` must be in [0, 1], but is {value} instead.")
+    return share
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of the choices."""
+    if value not in choices:
+        names = ", ".join(f"'{choice}'" for choice in choices)
+        raise ValueError(f"`{name}` must be one of {names}, but is {value!r} instead.")
+
+
+def checked_count(name: str, value: Any, *, at_least: int = 1) -> int:
+    """An integer of at least 1, or of `at_least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{name}` must be an integer, but is {type(value).__name__} instead.")
-    if value < 1:
-        raise ValueError(f"`{name}` must be at least 1, but is {value} instead.")
+    if value < at_least:
+        raise ValueError(f"`{name}` must be at least {at_least}, but is {value} instead.")
+    if value > LARGEST_COUNT:
+        raise ValueError(f"`{name}` must be at most {LARGEST_COUNT}, but is {value} instead.")
     return int(value)
 
 
-def checked_indices(indices: Any, length: int) -> Int64[np.ndarray, "n"]:
+def checked_indices(
+    indices: Any, length: int, *, may_be_empty: bool = False
+) -> Int64[np.ndarray, "n"]:
     """Window numbers inside the windows, from numbers or from one bool per window."""
     array = _array("indices", indices, "integers or bools")
     if array.dtype.kind == "b":
         check_length("indices", array, length, "windows")
         array = np.flatnonzero(array)
     if not array.size:
+        if may_be_empty:
+            return np.empty(0, np.int64)
         raise DataError("`indices` must select at least 1 window, but is empty instead.")
     array = integer_array("indices", array)
     outside = array[(array < 0) | (array >= length)]
@@ -260,4 +321,23 @@ def checked_subjects(subjects: Any, length: int) -> np.ndarray:
             f"`subjects` must have 1 dimension, but has the shape {list(array.shape)} instead."
         )
     check_length("subjects", array, length, "windows")
+    return array
+
+
+def checked_groups(groups: Any, length: int) -> np.ndarray:
+    """One string or integer for each sample, as they come: strings may be objects."""
+    array = _array("groups", groups, "strings or integers")
+    is_object_of_strings = array.dtype.kind == "O" and all(
+        issubclass(kind, str) for kind in set(map(type, array.flat))
+    )
+    if array.dtype.kind not in "iuU" and not is_object_of_strings:
+        raise TypeError(
+            "`groups` must be an array of strings or integers, but is an array of "
+            f"{array.dtype} instead."
+        )
+    if array.ndim != 1:
+        raise DataError(
+            f"`groups` must have 1 dimension, but has the shape {list(array.shape)} instead."
+        )
+    check_length("groups", array, length, "samples")
     return array

@@ -15,7 +15,7 @@ from smoothdistill.reference.windows import cut_recording
 from smoothdistill.windows import IGNORE_INDEX, Recording, Windows, cut_windows, kernels
 
 CLASS_NAMES = {"activity": ("walk", "sit", "lie"), "placement": ("wrist", "hip")}
-RULES = ("pure", "last", "majority")
+RULES = ("pure", "last", "middle", "majority")
 
 
 def make_recording(labels=None, placement=None, *, length=50, channels=3, seed=0, **options):
@@ -90,7 +90,6 @@ def reference(recordings, **options):
             recording.signal,
             recording.targets,
             timestamps_seconds=recording.timestamps_seconds,
-            ignore_index=IGNORE_INDEX,
             **options,
         )
         for recording in recordings
@@ -138,7 +137,7 @@ def test_equals_the_reference(recordings, window_samples, step_samples, label, m
 @pytest.mark.parametrize("channels", [1, 2, 3, 6])
 @pytest.mark.parametrize(("window_samples", "step_samples"), [(100, 60), (128, 1), (5000, 700)])
 def test_long_recordings_equal_the_reference(channels, window_samples, step_samples):
-    length = 3 * kernels.BLOCK_SAMPLES + 17  # several blocks, the last one cut short
+    length = 12 * kernels.BLOCK_SAMPLES + 17  # several blocks, the last one cut short
     recording = make_recording(length=length, channels=channels)
     windows = cut([recording], window_samples=window_samples, step_samples=step_samples)
     view = np.lib.stride_tricks.sliding_window_view(recording.signal, window_samples, axis=0)
@@ -148,19 +147,13 @@ def test_long_recordings_equal_the_reference(channels, window_samples, step_samp
 @given(recordings=random_recordings(), step_samples=st.integers(1, 4), label=st.sampled_from(RULES))
 @example(recordings=[make_recording([0] * 9 + [1] * 7)], step_samples=2, label="majority")
 @settings(max_examples=40)
-def test_kernels_give_the_same_as_plain_python(recordings, step_samples, label):
-    compiled = {name: getattr(kernels, name) for name in kernels.__all__}
+def test_kernels_give_the_same_as_plain_python(plain_kernels, recordings, step_samples, label):
     try:
         first = cut(recordings, window_samples=4, step_samples=step_samples, label=label)
     except DataError:
         return
-    try:
-        for name, kernel in compiled.items():
-            setattr(kernels, name, getattr(kernel, "py_func", kernel))
+    with plain_kernels():
         second = cut(recordings, window_samples=4, step_samples=step_samples, label=label)
-    finally:
-        for name, kernel in compiled.items():
-            setattr(kernels, name, kernel)
     assert first.fingerprint() == second.fingerprint()
     np.testing.assert_array_equal(first.starts, second.starts)
 
@@ -178,14 +171,20 @@ def test_pure_windows_start_anew_at_a_change_in_any_task():
     assert windows.starts.tolist() == [0, 15]
 
 
-def test_last_and_majority_windows_span_a_change_of_label():
+@pytest.mark.parametrize(
+    ("label", "expected"), [("last", [0, 1, 1]), ("middle", [0, 0, 1]), ("majority", [0, 0, 1])]
+)
+def test_windows_of_the_other_rules_span_a_change_of_label(label, expected):
     recording = make_recording([0] * 12 + [1] * 8)
-    options = {"window_samples": 10, "step_samples": 5}
-    last = cut([recording], label="last", **options)
-    majority = cut([recording], label="majority", **options)
-    assert last.starts.tolist() == majority.starts.tolist() == [0, 5, 10]
-    assert last.targets["activity"].tolist() == [0, 1, 1]
-    assert majority.targets["activity"].tolist() == [0, 0, 1]
+    windows = cut([recording], label=label, window_samples=10, step_samples=5)
+    assert windows.starts.tolist() == [0, 5, 10]
+    assert windows.targets["activity"].tolist() == expected
+
+
+@pytest.mark.parametrize(("window_samples", "expected"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)])
+def test_the_middle_is_the_later_of_two_samples(window_samples, expected):
+    windows = cut([make_recording([0, 1, 2, 0, 1])], label="middle", window_samples=window_samples)
+    assert windows.targets["activity"].tolist()[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -612,7 +611,7 @@ def test_recording_refuses(change, error, sentence):
         (
             {"label": "first"},
             ValueError,
-            "`label` must be one of 'pure', 'last', 'majority', but is 'first' instead.",
+            "`label` must be one of 'pure', 'last', 'middle', 'majority', but is 'first' instead.",
         ),
         (
             {"max_gap_seconds": 0.0},
