@@ -1,8 +1,9 @@
-"""Writes the tables of the README from results of `smoothdistill bench --json`.
+"""Writes the tables of the README from results of `smoothdistill bench --json` and of `bench/`.
 
 ``python bench/readme_table.py bench/results/NAME.json`` replaces what stands between the `bench`
-marks of README.md, and between the `step` marks where the result has steps (``bench all``). Every
-row of the result is kept, also those that we lose.
+marks of README.md, and between the `step` marks where the result has steps (``bench all``). A
+result of ``bench/features/bench_rivals.py`` goes between the `features` marks. Every row of the
+result is kept, also those that we lose.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 STEP_BEGIN, STEP_END = "<!-- step: begin -->\n", "<!-- step: end -->\n"
+FEATURES_BEGIN, FEATURES_END = "<!-- features: begin -->\n", "<!-- features: end -->\n"
 OURS = "ours, float32"
 STRONGEST_ONLY = ("conv_pool", "linear")  # ops with many cases: the README shows one rival of each
 README = Path(__file__).parents[1] / "README.md"
@@ -118,6 +120,78 @@ def step_notes(result: dict) -> str:
     )
 
 
+def features_tables(features: dict) -> str:
+    """Markdown: for each workload a table with one row for each provider, ours first.
+
+    The others follow from fast to slow, each with how many times faster the first of ours is.
+    """
+    return "\n".join(
+        _features_table(features, workload)
+        for workload in dict.fromkeys(row["workload"] for row in features["times"])
+    )
+
+
+def _features_table(features: dict, workload: str) -> str:
+    rows = [row for row in features["times"] if row["workload"] == workload]
+    rows.sort(key=lambda row: 0.0 if row["is_ours"] else row["median_nanoseconds"])
+    ours = rows[0]["provider"]
+    ratios = {
+        row["against"]: row
+        for row in features["ratios"]
+        if row["workload"] == workload and row["provider"] == ours
+    }
+    shown = [
+        name
+        for name in rows[0]["shown_errors"]
+        # Only where windows share running sums does a glitch outlive its windows.
+        if "after" not in name or (workload == "dense" and name == "variance, after a glitch")
+    ]
+    lines = [
+        f"| {workload} | values | windows | ns | {ours} is faster | {' | '.join(shown)} |",
+        f"|---|{'--:|' * (4 + len(shown))}",
+    ]
+    for row in rows:
+        ratio = ratios.get(row["provider"])
+        faster = ""
+        if ratio is not None:
+            low, high = (_short(ratio[key]) for key in ("ratio_low", "ratio_high"))
+            faster = f"**{_short(ratio['ratio'])}** ({low} to {high})"
+        errors = (row["shown_errors"][name] for name in shown)
+        cells = [
+            row["provider"] + (f" ({row['also']})" if row["also"] else ""),
+            str(row["num_features"]),
+            f"{row['num_windows']:,}",
+            _short(row["median_nanoseconds"]),
+            faster,
+            *("" if error is None else f"{error:.0e}" for error in errors),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(number: float) -> str:
+    """Three digits, or all in front of the point."""
+    digits = next((digits for digits in (2, 1) if abs(number) < 10 ** (3 - digits)), 0)
+    return f"{number:,.{digits}f}"
+
+
+def features_notes(result: dict) -> str:
+    """The lines under the tables of features: how to read them, on what, and what is missing."""
+    about, features = result["machine"], result["features"]
+    versions = ", ".join(f"{name} {number}" for name, number in about["packages"].items() if number)
+    reasons = dict.fromkeys(f"{row['provider']} ({row['reason']})" for row in features["left_out"])
+    missing = f" Left out: {'; '.join(reasons)}." if reasons else ""
+    return (
+        "\nNanoseconds per window and channel on one thread, for ours from the array to a pandas "
+        "frame, for others from the input that they like best; in bold, how many times faster ours "
+        "is (quartiles over rounds by turns). Errors are the largest against extended precision, "
+        "everybody by their own definition, and apart from the last column on a still sensor "
+        "(9.81 ± 0.002 m/s², float32): variance and power relative, the others absolute; "
+        '"worst" is of all values, as a share of the largest. '
+        f"{about['processor']}, Python {about['python']}, {versions}.{missing}\n"
+    )
+
+
 def replaced(text: str, begin: str, end: str, content: str) -> str:
     """The text with other content between two marks."""
     before, rest = text.split(begin)
@@ -133,6 +207,9 @@ def main(path: str) -> None:
     if "steps" in result:
         content = step_table(result["steps"]) + step_notes(result)
         text = replaced(text, STEP_BEGIN, STEP_END, content)
+    if "features" in result:
+        content = features_tables(result["features"]) + features_notes(result)
+        text = replaced(text, FEATURES_BEGIN, FEATURES_END, content)
     README.write_text(text, "utf-8")
 
 

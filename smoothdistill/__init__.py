@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from smoothdistill import datasets as datasets
     from smoothdistill import evaluation as evaluation
+    from smoothdistill import features as features
     from smoothdistill import methods as methods
     from smoothdistill import models as models
     from smoothdistill import ops as ops
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _SUBMODULES = (
     "datasets",
     "evaluation",
+    "features",
     "methods",
     "models",
     "ops",

@@ -19,6 +19,7 @@ from smoothdistill.commands.bench import bench
 from smoothdistill.commands.data import data_app
 from smoothdistill.commands.doctor import doctor
 from smoothdistill.commands.evaluate import evaluate
+from smoothdistill.commands.features import features
 from smoothdistill.commands.predict import predict
 from smoothdistill.commands.report import report
 from smoothdistill.commands.resume import resume
@@ -79,7 +80,7 @@ def _exit_code(error: Exception) -> int | None:
     if isinstance(error, OSError | MemoryError):
         return EXIT_MACHINE
     # Public functions check their arguments and say so in a sentence that begins with the name.
-    if isinstance(error, ValueError | TypeError) and str(error).startswith("`"):
+    if isinstance(error, ValueError | TypeError | ImportError) and str(error).startswith("`"):
         return EXIT_USAGE
     return None
 
@@ -136,6 +137,7 @@ app.command()(train)
 app.command()(resume)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(features)
 app.command()(report)
 app.add_typer(data_app, name="data")
 app.command()(bench)

@@ -237,13 +237,33 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path, monkeypatch):
 def test_without_arguments_there_is_help():
     result = _run()
     assert result.exit_code == 0
-    for verb in ("doctor", "train", "resume", "evaluate", "predict", "data", "bench", "report"):
+    for verb in [
+        "doctor",
+        "train",
+        "resume",
+        "evaluate",
+        "predict",
+        "features",
+        "data",
+        "bench",
+        "report",
+    ]:
         assert verb in result.stdout
 
 
 @pytest.mark.parametrize(
     "words",
-    ["train", "resume", "evaluate", "predict", "report", "data list", "data check", "bench"],
+    [
+        "train",
+        "resume",
+        "evaluate",
+        "predict",
+        "report",
+        "features",
+        "data list",
+        "data check",
+        "bench",
+    ],
 )
 def test_every_command_explains_itself(words):
     result = _run(*words.split(), "--help")

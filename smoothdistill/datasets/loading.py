@@ -40,7 +40,8 @@ def load(
         root: Folder of the unpacked files; not needed for "synthetic".
         window_samples: Window length, in samples; the data set's own default if None.
         step_samples: Hop between windows, in samples; the data set's own default if None.
-        label: "pure", "last", "middle" or "majority" (see `cut_windows`); the data set's default if None.
+        label: "pure", "last", "middle" or "majority" (see `cut_windows`); the data set's default if
+            None.
         cache: Whether parsed recordings are kept, by content, in the cache folder
             (`SMOOTHDISTILL_CACHE` or the platform's own).
         **options: What the data set's reader takes besides.

@@ -324,8 +324,8 @@ def checked_subjects(subjects: Any, length: int) -> np.ndarray:
     return array
 
 
-def checked_groups(groups: Any, length: int) -> np.ndarray:
-    """One string or integer for each sample, as they come: strings may be objects."""
+def checked_groups(groups: Any, length: int, unit: str = "samples") -> np.ndarray:
+    """One string or integer for each sample or window, as they come: strings may be objects."""
     array = _array("groups", groups, "strings or integers")
     is_object_of_strings = array.dtype.kind == "O" and all(
         issubclass(kind, str) for kind in set(map(type, array.flat))
@@ -339,5 +339,5 @@ def checked_groups(groups: Any, length: int) -> np.ndarray:
         raise DataError(
             f"`groups` must have 1 dimension, but has the shape {list(array.shape)} instead."
         )
-    check_length("groups", array, length, "samples")
+    check_length("groups", array, length, unit)
     return array

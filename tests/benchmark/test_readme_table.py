@@ -1,4 +1,4 @@
-"""The README's table of steps: nothing that was measured is missing from it."""
+"""The README's tables of steps and features: nothing that was measured is missing from them."""
 
 from __future__ import annotations
 
@@ -46,6 +46,48 @@ def test_a_rival_has_its_ratio_and_a_floor_the_distance_to_it(readme_table):
         "| axes | 64 | 1 | 20.00 | 30.00: **1.50** (1.20 to 1.88) | 10.00: *2.00* (1.60 to 2.50) |",
         "| axes | 64 | 2 | 20.00 |  | 10.00: *2.00* (1.60 to 2.50) |",
     ]
+
+
+def _features():
+    place = {"workload": "dense", "num_features": 17, "num_windows": 16_666, "also": ""}
+    errors = {"variance": 2e-16, "variance, after a glitch": 1e-15, "skew, after a glitch": 0.0}
+    times = [
+        {
+            **place, "provider": provider, "is_ours": provider.startswith("ours"),
+            "median_nanoseconds": nanoseconds, "shown_errors": {**errors, "variance": error},
+        }
+        for provider, nanoseconds, error in (
+            ("slow", 123_456.7, None), ("ours, float64", 61.25, 2e-16), ("quick", 42.0, 0.5),
+            ("ours, float32", 50.0, 3e-8),
+        )
+    ]  # fmt: skip
+    ratios = [
+        {
+            "workload": "dense", "provider": "ours, float64", "against": against,
+            "ratio": ratio, "ratio_low": 0.8 * ratio, "ratio_high": 1.25 * ratio,
+        }
+        for against, ratio in (("slow", 2469.1), ("quick", 0.84))
+    ]  # fmt: skip
+    return {"times": times, "ratios": ratios, "left_out": [{"provider": "b", "reason": "no b"}]}
+
+
+def test_features_have_ours_first_and_keep_the_row_that_we_lose(readme_table):
+    lines = readme_table.features_tables(_features()).splitlines()
+    assert lines == [
+        "| dense | values | windows | ns | ours, float64 is faster | variance "
+        "| variance, after a glitch |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        "| ours, float64 | 17 | 16,666 | 61.2 |  | 2e-16 | 1e-15 |",
+        "| ours, float32 | 17 | 16,666 | 50.0 |  | 3e-08 | 1e-15 |",
+        "| quick | 17 | 16,666 | 42.0 | **0.84** (0.67 to 1.05) | 5e-01 | 1e-15 |",
+        "| slow | 17 | 16,666 | 123,457 | **2,469** (1,975 to 3,086) |  | 1e-15 |",
+    ]
+
+
+def test_notes_on_features_name_versions_and_what_is_left_out(readme_table):
+    machine = {"processor": "P", "python": "3.11", "packages": {"numpy": "2.3", "aeon": None}}
+    notes = readme_table.features_notes({"machine": machine, "features": _features()})
+    assert notes.endswith(" P, Python 3.11, numpy 2.3. Left out: b (no b).\n")
 
 
 def test_only_what_lies_between_the_marks_is_replaced(readme_table):

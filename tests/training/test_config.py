@@ -99,7 +99,11 @@ def test_defaults_are_the_papers():
         ("model.name=gpt", ValueError, r"`model\.name` must be one of .*, but is 'gpt' instead"),
         ("model.depth=2", ValueError, r"`model\.depth` must be one of the known keys for mtl-net"),
         ("data.window_samples=0", ValueError, r"`data\.window_samples` must be at least 1"),
-        ("data.label=first", ValueError, r"`data\.label` must be 'last', 'majority', 'middle' or 'pure'"),
+        (
+            "data.label=first",
+            ValueError,
+            r"`data\.label` must be 'last', 'majority', 'middle' or 'pure'",
+        ),
         ("data.name=5", TypeError, r"`data\.name` must be a string, but is 5 instead"),
     ],
 )
