@@ -26,8 +26,7 @@ from rivals.workload import CHANNEL_PAIRS, SAMPLE_RATE_HZ, Case, moving_signal
 
 from smoothdistill.benchmark.timing import compare, time_in_turns
 from smoothdistill.features.kernels.cross_channel import TRIAD
-from smoothdistill.features.kernels.dense import DenseEngine
-from smoothdistill.features.kernels.dense_chunk import Wanted
+from smoothdistill.features.kernels.dense import dense_call
 from smoothdistill.features.kernels.moments import MOMENTS
 from smoothdistill.features.kernels.order import ORDER
 from smoothdistill.features.kernels.statistics import statistics_engine
@@ -80,16 +79,10 @@ def prepare(case: Case, features, dtype=np.float32):
     out = np.zeros((len(columns) + 1, case.num_windows + 16), dtype)[:-1, : case.num_windows]
     offsets = np.arange(case.num_windows) * case.step_samples * case.num_channels
     flat, quantiles = case.signal.reshape(-1), np.array([0.25, 0.75])
-    ranks = np.array([0.5, 0.25, 0.75, *quantiles]) * (case.window_samples - 1)
-    numbers = (SAMPLE_RATE_HZ, 0, 9.81, np.nan)
-    tables = (moments, order, pairs, correlations)
-    engine = DenseEngine(
-        case.window_samples,
-        case.num_channels,
-        0,
-        Wanted(*numbers, ranks, *tables, triads, of_triad),
-    )
-    block = (case.window_samples, case.num_channels, True, triads, 0, *numbers, quantiles, *tables)
+    tables = (moments, order, pairs, correlations, of_triad)
+    wanted = (triads, 0, SAMPLE_RATE_HZ, 0, 9.81, np.nan, quantiles, *tables)
+    engine = dense_call(case.window_samples, case.num_channels, *wanted)
+    block = (case.window_samples, case.num_channels, True, *wanted)
 
     def answer(_=None):
         names = dict.fromkeys(name for name, _ in columns)
@@ -100,7 +93,7 @@ def prepare(case: Case, features, dtype=np.float32):
 
     calls = {
         "ours": lambda: engine(flat, offsets, out),
-        "block engine": lambda: statistics_engine(flat, offsets, *block, of_triad, out),
+        "block engine": lambda: statistics_engine(flat, offsets, *block, out),
     }
     return calls, answer
 

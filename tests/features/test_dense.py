@@ -16,9 +16,9 @@ from numba import config
 
 from smoothdistill.features.kernels import dense_chunk
 from smoothdistill.features.kernels.cross_channel import TRIAD
-from smoothdistill.features.kernels.dense import DenseEngine, dense_engine, dense_is_faster
+from smoothdistill.features.kernels.dense import dense_call, dense_engine, dense_is_faster
 from smoothdistill.features.kernels.dense_doubling import double_moments, list_sizes, plan_rows
-from smoothdistill.features.kernels.dense_order import fill_buffer, slide
+from smoothdistill.features.kernels.dense_order import slide
 from smoothdistill.features.kernels.dense_results import count_mean_crossings
 from smoothdistill.features.kernels.lanes import LANES
 from smoothdistill.features.kernels.moments import MOMENTS
@@ -481,15 +481,8 @@ def test_a_feature_alone_is_what_it_is_among_all(feature: str) -> None:
 def test_one_engine_for_many_recordings_and_threads() -> None:
     """Its memory is kept and must not matter: longer and shorter, float64, threads."""
     request = Request(CHANNELS[3])
-    window_samples, channels, _, triads, norms, *numbers = request.arguments(30)
-    rate, ddof, gravity, undefined, quantiles, *tables = numbers
-    ranks = np.array([0.5, 0.25, 0.75, *quantiles]) * (window_samples - 1)
-    moment_columns, order_columns, pairs, pair_columns, triad_columns = tables
-    wanted = dense_chunk.Wanted(
-        *(rate, ddof, gravity, undefined, ranks, moment_columns, order_columns),
-        *(pairs, pair_columns, triads, triad_columns),
-    )
-    engine = DenseEngine(window_samples, channels, norms, wanted)
+    window_samples, num_channels, _, *others = request.arguments(30)
+    engine = dense_call(window_samples, num_channels, *others)
 
     def run(recording: np.ndarray, num_windows: int, step_samples: int) -> list[str]:
         starts = np.arange(num_windows) * step_samples
@@ -546,7 +539,10 @@ def test_small_sizes_in_any_mode() -> None:
 
 
 @pytest.mark.skipif(config.DISABLE_JIT or bool(config.BOUNDSCHECK), reason="this is that run")
-@pytest.mark.parametrize("variable", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
+@pytest.mark.parametrize(
+    "variable",
+    ["NUMBA_DISABLE_JIT", pytest.param("NUMBA_BOUNDSCHECK", marks=pytest.mark.slow)],
+)
 def test_the_same_as_plain_python_and_within_bounds(variable: str, tmp_path: Path) -> None:
     output = run_tests(variable, tmp_path, "test_dense.py::test_small_sizes_in_any_mode")
     assert " passed" in output
@@ -566,7 +562,6 @@ def test_kernels_are_vectors() -> None:
     for function, arguments, fewest in (
         (double_moments, (signal, sizes, *plan_rows(sizes, 1, 16), 400, 4, 1, 1, planes), 40),
         (count_mean_crossings, (signal, numbers[:5], np.zeros(64), 64, signal, np.zeros(64)), 8),
-        (fill_buffer, (signal, numbers[:16], 5, numbers * LANES, buffer), 0),
         (
             slide,
             (

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["DenseEngine", "dense_call", "dense_engine", "dense_is_faster"]
 
 
-# How many times faster this engine is than `statistics_engine`, for the statistical set of 3 float32
-# channels (17 values each, the magnitude area, 3 correlations) in 8,192 windows, one thread of a
-# 2.5 GHz Xeon with AVX-512. Without order statistics it is the same within 30 %; float64 gains a
-# fifth less. Steps that divide the window do better than others.
+# How many times faster this engine is than `statistics_engine`: statistical set (17 values for each
+# of 3 float32 channels, the magnitude area, 3 correlations), 8,192 windows, one thread of a 2.5 GHz
+# Xeon with AVX-512. Order statistics alone gain more, and everything without them up to a third
+# less at steps that do not divide the window; float64 gains a fifth less.
 #
-#     window   step 1   2    4    6    8   10   12   16   24
-#         16      1.9  1.6
-#         32      2.2  1.7  0.9
-#         64      2.6  2.0  1.7  0.7
-#        100      3.1  2.1  1.4  1.2  0.6
-#        128      3.4  2.4  2.3  1.4  1.4  0.7
-#        256      5.4  3.5  3.1  2.0  1.9  1.3  1.3  1.1  0.5
-#        512      7.6  4.7  3.2  2.0  3.7  2.0  1.8  1.4  0.9
-#       1024       14  7.7  4.7  3.0  2.7  2.0  1.8  1.7  1.2
+#     window   step 1    2    3    4    6    8   12   16   24
+#         16      1.9  1.5  1.1  1.2  0.9  0.8  0.7  0.6
+#         32      2.4  1.6  1.2  1.3  1.0  0.9  0.7  0.6  0.4
+#         64      2.8  2.2  1.3  1.6  1.1  1.1  0.8  0.7  0.5
+#        100      3.4  2.4  1.8  1.4  1.3  0.9  0.7  0.5  0.4
+#        128      4.0  2.9  1.8  2.2  1.4  1.5  1.0  0.9  0.6
+#        256      6.1  4.2  2.5  3.1  1.9  1.9  1.3  1.1  0.8
+#        512      9.1  6.4  3.8  3.9  2.6  2.5  1.7  1.4  0.9
+#       1024     14.5  9.9  5.8  5.7  3.7  3.1  2.1  1.6  1.1
 def dense_is_faster(window_samples: int, step_samples: int) -> bool:
     """Whether this engine beats `statistics_engine` on windows of this length and step.
 
