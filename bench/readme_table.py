@@ -123,7 +123,7 @@ def step_notes(result: dict) -> str:
 def features_tables(features: dict) -> str:
     """Markdown: for each workload a table with one row for each provider, ours first.
 
-    The others follow from fast to slow, each with how many times faster the first of ours is.
+    The others follow from fast to slow, each with how many times faster each of ours is.
     """
     return "\n".join(
         _features_table(features, workload)
@@ -134,11 +134,11 @@ def features_tables(features: dict) -> str:
 def _features_table(features: dict, workload: str) -> str:
     rows = [row for row in features["times"] if row["workload"] == workload]
     rows.sort(key=lambda row: 0.0 if row["is_ours"] else row["median_nanoseconds"])
-    ours = rows[0]["provider"]
+    ours = [row["provider"] for row in rows if row["is_ours"]]
     ratios = {
-        row["against"]: row
+        (row["provider"], row["against"]): row
         for row in features["ratios"]
-        if row["workload"] == workload and row["provider"] == ours
+        if row["workload"] == workload
     }
     shown = [
         name
@@ -147,26 +147,29 @@ def _features_table(features: dict, workload: str) -> str:
         if "after" not in name or (workload == "dense" and name == "variance, after a glitch")
     ]
     lines = [
-        f"| {workload} | values | windows | ns | {ours} is faster | {' | '.join(shown)} |",
-        f"|---|{'--:|' * (4 + len(shown))}",
+        f"| {' | '.join([workload, 'values', 'windows', 'ns', *ours, *shown])} |",
+        f"|---|{'--:|' * (3 + len(ours) + len(shown))}",
     ]
     for row in rows:
-        ratio = ratios.get(row["provider"])
-        faster = ""
-        if ratio is not None:
-            low, high = (_short(ratio[key]) for key in ("ratio_low", "ratio_high"))
-            faster = f"**{_short(ratio['ratio'])}** ({low} to {high})"
+        faster = [_faster(ratios.get((provider, row["provider"]))) for provider in ours]
         errors = (row["shown_errors"][name] for name in shown)
         cells = [
             row["provider"] + (f" ({row['also']})" if row["also"] else ""),
             str(row["num_features"]),
             f"{row['num_windows']:,}",
             _short(row["median_nanoseconds"]),
-            faster,
+            *faster,
             *("" if error is None else f"{error:.0e}" for error in errors),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _faster(ratio: dict | None) -> str:
+    if ratio is None:
+        return ""
+    low, high = (_short(ratio[key]) for key in ("ratio_low", "ratio_high"))
+    return f"**{_short(ratio['ratio'])}** ({low} to {high})"
 
 
 def _short(number: float) -> str:
@@ -183,11 +186,11 @@ def features_notes(result: dict) -> str:
     missing = f" Left out: {'; '.join(reasons)}." if reasons else ""
     return (
         "\nNanoseconds per window and channel on one thread, for ours from the array to a pandas "
-        "frame, for others from the input that they like best; in bold, how many times faster ours "
-        "is (quartiles over rounds by turns). Errors are the largest against extended precision, "
-        "everybody by their own definition, and apart from the last column on a still sensor "
-        "(9.81 ± 0.002 m/s², float32): variance and power relative, the others absolute; "
-        '"worst" is of all values, as a share of the largest. '
+        "frame, for others from the input that they like best; in bold, how many times faster "
+        "ours is, with results in float64 and in float32 (quartiles over rounds by turns). Errors "
+        "are the largest against extended precision, everybody by their own definition, and apart "
+        "from the last column on a still sensor (9.81 ± 0.002 m/s², float32): variance and power "
+        'relative, the others absolute; "worst" is of all values, as a share of the largest. '
         f"{about['processor']}, Python {about['python']}, {versions}.{missing}\n"
     )
 

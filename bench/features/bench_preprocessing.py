@@ -239,11 +239,6 @@ CASES = {
 }
 
 
-def split_by_scipy(signal):
-    gravity = scipy_lowpass(signal.astype(np.float64), GRAVITY_HZ)
-    return np.stack([signal - gravity, gravity]).astype(signal.dtype)
-
-
 # SciPy filters float32 in float32, and the times are since 1970.
 TOLERANCES = {"butter_lowpass, causal": 1e-4, "resample": 2e-4}
 

@@ -134,11 +134,11 @@ class Kernels:
             return
         if len(out) == 1:  # a single row is contiguous, whatever `empty_columns` does
             out = np.lib.stride_tricks.as_strided(out, (2, out.shape[1]), (0, out.itemsize))
-        pieces = _pieces(len(block.offsets), num_threads)
-        if len(pieces) == 1:
+        if num_threads == 1:
             for call in self.calls:
                 call(block.flat, block.offsets, out)
         else:
+            pieces = _pieces(len(block.offsets), num_threads)
             with ThreadPoolExecutor(len(pieces)) as pool:
                 running = [
                     pool.submit(call, block.flat, block.offsets[piece], out[:, piece])
