@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,7 +119,27 @@ def read_part(X: Any, *, is_cut: bool, place: str = "X") -> Part:
         )
     if values.ndim == 2 and is_cut:
         values = values[:, None, :]
+    _check_order_of_axes(place, values)
     return Part(values, names)
+
+
+def _check_order_of_axes(place: str, values: Float[np.ndarray, "..."]) -> None:
+    """More channels than samples are most often axes that were mixed up.
+
+    Of windows that may be meant, of a recording it is not: its features of pairs of channels would
+    take for ever.
+    """
+    if values.ndim == 2 and values.shape[1] > values.shape[0]:
+        raise DataError(
+            f"`{place}` must have the axes [time, channels] and no more channels than samples, but "
+            f"has the shape {list(values.shape)} instead; transpose it."
+        )
+    if values.ndim == 3 and values.shape[1] > values.shape[2]:
+        warnings.warn(
+            f"`{place}` has windows of {values.shape[1]} channels and {values.shape[2]} samples; "
+            "its axes are taken as [windows, channels, time].",
+            stacklevel=2,
+        )
 
 
 def labelled(parts: Sequence[Part], targets: Any, groups: Any, timestamps_seconds: Any) -> Part:

@@ -69,13 +69,21 @@ def test_one_channel_without_its_axis_is_told_how_to_get_it() -> None:
     refuse(DataError, message, SIGNAL[:, 0], window_samples=None, step_samples=None)
 
 
-def test_axes_the_wrong_way_round_are_named() -> None:
+@pytest.mark.parametrize("num_samples", [200, 1_000_000])  # pairs of so many never end
+def test_axes_the_wrong_way_round_are_named(num_samples: int) -> None:
     refuse(
         DataError,
-        r"must have the shape \[time, channels\], but has the shape \[3, 200\].* instead; "
-        r"transpose it if it is \[channels, time\]\.",
-        SIGNAL.T,
+        r"must have the axes \[time, channels\] and no more channels than samples, but has the "
+        rf"shape \[3, {num_samples}\] instead; transpose it\.",
+        np.zeros((3, num_samples), np.float32),
+        features="basic",
     )
+
+
+def test_windows_of_more_channels_than_samples_are_doubted() -> None:
+    swapped = WINDOWS.transpose(0, 2, 1)
+    with pytest.warns(UserWarning, match=r"windows of 30 channels and 3 samples; its axes are"):
+        FeatureExtractor("mean").fit_transform(swapped)
 
 
 def test_a_window_that_is_longer_than_the_recording() -> None:
