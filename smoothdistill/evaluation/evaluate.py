@@ -229,7 +229,7 @@ def _tested(
         assert predicted is not None  # nobody asks it to stop
         test[role] = {task: predicted[task] for task in tasks}
     about = checkpoint.description
-    best = BestSoFar(dict(about.epochs), dict(about.validation_scores))
+    best = BestSoFar((about.selected,), dict(about.epochs), dict(about.validation_scores))
     return FoldState(best=best, test=test)
 
 

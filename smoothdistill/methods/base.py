@@ -1,30 +1,44 @@
-"""What every method offers to the training step: a teacher, and a loss by parts."""
+"""What every method offers to the training step: networks, a teacher, and a loss by parts."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
+from torch import nn
 
-from smoothdistill.methods.options import MethodOptions, validate_options
+from smoothdistill.methods.options import LossOptions, MethodOptions, validate_options
 from smoothdistill.optim import EMATeacher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from smoothdistill.methods.loss_parts import LossParts
     from smoothdistill.ops import MultitaskKDOutput
 
-__all__ = ["Method"]
+__all__ = ["Method", "NetworkBuilder", "require_student"]
+
+Student = TypeVar("Student", bound=nn.Module)
+
+NetworkBuilder = Callable[[Mapping[str, int]], nn.Module]
+"""Makes a network, with fresh weights, from the number of classes of each task."""
 
 
 class Method(ABC):
     """What to distil, for given tasks: says nothing of devices, steps or kernels.
 
     A subclass names itself in `name`, its options in `Options`, and is made known to the
-    configuration and the command line by `register_method`.
+    configuration and the command line by `register_method`. Most give a `loss` of logits, and
+    leave the rest as it is. One that needs more than logits overrides `batch_loss`, and one that
+    trains more than a single network `build_student` and `network`.
+
+    Attributes:
+        selectable: Who may be chosen in validation to be the model that is used: the student, its
+            averaged copy, or whichever does better.
 
     Args:
         tasks: Names of the tasks, in the order of the loss parts.
@@ -37,7 +51,8 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
-    Options: ClassVar[type[MethodOptions]] = MethodOptions
+    Options: ClassVar[type[LossOptions]] = MethodOptions
+    selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         self.tasks = tuple(tasks)
@@ -57,6 +72,64 @@ class Method(ABC):
                 f"`method.{key}` must have one value for each of the tasks "
                 f"{', '.join(self.tasks)}, but has {', '.join(by_task) or 'none'} instead."
             )
+
+    def build_student(self, build: NetworkBuilder, num_classes: Mapping[str, int]) -> nn.Module:
+        """Everything that is trained; by default one network for all tasks.
+
+        Args:
+            build: Makes a network of the kind that the user asks for.
+            num_classes: Number of classes of each task, in the order of `tasks`.
+        """
+        return build(num_classes)
+
+    def network(self, student: nn.Module) -> nn.Module:
+        """The part of what `build_student` made, or of its averaged copy, that predicts."""
+        return student
+
+    @property
+    def other_parts(self) -> tuple[str, ...]:
+        """Names of the parts of the loss beyond cross-entropy and distillation by task."""
+        return ()
+
+    def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
+        """Told that an epoch begins; returns whether the student has begun anew, too.
+
+        Args:
+            student: What `build_student` made.
+            epoch: Number of the epoch, from 0.
+            num_epochs: Number of epochs of the training.
+        """
+        del student, epoch, num_epochs
+        return False
+
+    def batch_loss(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        signals: Tensor,
+        targets: Mapping[str, Tensor],
+    ) -> MultitaskKDOutput | LossParts:
+        """Forward passes and loss of one batch; by default `loss` of the logits of both.
+
+        Args:
+            student: What `build_student` made, in training mode.
+            teacher: Its averaged copy, in evaluation mode.
+            signals: Windows [batch, channels, time].
+            targets: As for `loss`.
+
+        Returns:
+            The loss by parts; `LossParts` where there are `other_parts`.
+        """
+        teacher_logits = None
+        if self.needs_teacher_logits:
+            with torch.no_grad():
+                teacher_logits = teacher(signals)
+        return self.loss(student(signals), teacher_logits, targets)
+
+    @property
+    def is_of_logits(self) -> bool:
+        """Whether the loss needs nothing but logits, which may then be computed in any way."""
+        return type(self).batch_loss is Method.batch_loss
 
     @property
     @abstractmethod
@@ -119,15 +192,36 @@ class Method(ABC):
         }
         return out._replace(total=out.total.detach()), found
 
-    def build_teacher(self, model: nn.Module) -> EMATeacher:
-        """The averaged copy of `model` that the optimizer moves; it starts as an equal copy."""
-        half_life_steps = self.options.half_life_steps
+    def build_teacher(
+        self,
+        model: nn.Module,
+        *,
+        num_epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> EMATeacher:
+        """The averaged copy of `model` that the optimizer moves; it starts as an equal copy.
+
+        Args:
+            model: What is trained.
+            num_epochs: Number of epochs of the training, where it is known.
+            steps_per_epoch: Number of steps of an epoch, where it is known.
+
+        Raises:
+            ValueError: If the method must know the length of the training, and does not.
+        """
+        del num_epochs, steps_per_epoch
+        options = self.options
+        if not isinstance(options, MethodOptions):
+            raise TypeError(
+                f"`Options` of the method {self.name} must be MethodOptions, or `build_teacher` "
+                f"its own, but they are {type(options).__name__} instead."
+            )
         return EMATeacher(
             model,
-            decay=self.options.decay if half_life_steps is None else None,
-            half_life_steps=half_life_steps,
-            warmup_steps=self.options.warmup_steps,
-            buffers=self.options.buffers,
+            decay=options.decay if options.half_life_steps is None else None,
+            half_life_steps=options.half_life_steps,
+            warmup_steps=options.warmup_steps,
+            buffers=options.buffers,
         )
 
     def in_order(self, by_task: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,3 +242,17 @@ class Method(ABC):
         """Weight of each task in the total; equal shares that sum to 1 unless options say more."""
         share = 1.0 / len(self.tasks)
         return self.options.task_weights or dict.fromkeys(self.tasks, share)
+
+
+def require_student(method: Method, student: nn.Module, kind: type[Student]) -> Student:
+    """The student, as the kind of module that a method's `build_student` makes.
+
+    Raises:
+        TypeError: If it is of another kind.
+    """
+    if not isinstance(student, kind):
+        raise TypeError(
+            f"`model` must be what `build_student` of the method {method.name} makes, "
+            f"but is a {type(student).__name__} instead."
+        )
+    return student

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from smoothdistill.methods.base import Method
-from smoothdistill.methods.options import MethodOptions
+from smoothdistill.methods.options import LossOptions, MethodOptions
 from smoothdistill.methods.registry import register_method
 from smoothdistill.optim import MultitaskKDLoss
 
@@ -27,15 +27,16 @@ class MultitaskOptions(MethodOptions):
 class Multitask(Method):
     """The sum over tasks of ``task_weight * cross_entropy``: Smooth-Distill without distillation.
 
-    The moving average of the weights is kept and evaluated like that of every method, so that
-    what averaging brings can be told from what distillation brings.
+    The moving average of the weights is kept and evaluated like that of every method, but it is
+    the student that is used; `EMAOnly` uses the average.
 
     Source:
         The baseline of the same name in the published code of Smooth-Distill (arXiv 2507.00061).
     """
 
     name: ClassVar[str] = "multitask"
-    Options: ClassVar[type[MethodOptions]] = MultitaskOptions
+    Options: ClassVar[type[LossOptions]] = MultitaskOptions
+    selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student",)
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         super().__init__(tasks, options)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["MethodOptions", "validate_options"]
+__all__ = ["LossOptions", "MethodOptions", "validate_options"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,10 +31,28 @@ _BOUNDS = {
 }
 
 
-class MethodOptions(BaseModel):
-    """Options that every method with an averaged copy of its model takes."""
+class LossOptions(BaseModel):
+    """Options that every method takes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    task_weights: dict[str, float] | None = None
+    """Weight of each task in the total, at least 0; an equal share that sums to 1 by default."""
+
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each target that is spread over all classes, in [0, 1)."""
+
+    buffers: Literal["copy", "ema", "skip"] = "copy"
+    """What the teacher does with buffers such as running means; integers are always copied."""
+
+    @model_validator(mode="after")
+    def _weights_are_not_negative(self) -> Self:
+        require_not_negative("task_weights", self.task_weights)
+        return self
+
+
+class MethodOptions(LossOptions):
+    """Options of a method with an exponential moving average of its model."""
 
     decay: float = Field(default=0.999, ge=0.0, le=1.0)
     """Share of the old teacher that one update keeps, in [0, 1] (d of the paper)."""
@@ -45,20 +63,6 @@ class MethodOptions(BaseModel):
     warmup_steps: int = Field(default=1000, ge=0)
     """Steps over which the decay rises to its value, at least 0. Mended: the published code has no
     warm-up (0), so for about 1,000 steps its teacher is near its random start."""
-
-    buffers: Literal["copy", "ema", "skip"] = "copy"
-    """What the teacher does with buffers such as running means; integers are always copied."""
-
-    task_weights: dict[str, float] | None = None
-    """Weight of each task in the total, at least 0; an equal share that sums to 1 by default."""
-
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of each target that is spread over all classes, in [0, 1)."""
-
-    @model_validator(mode="after")
-    def _weights_are_not_negative(self) -> Self:
-        require_not_negative("task_weights", self.task_weights)
-        return self
 
 
 def require_not_negative(name: str, value: float | Mapping[str, float] | None) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
 from smoothdistill.methods.base import Method
-from smoothdistill.methods.options import MethodOptions, require_not_negative, require_positive
+from smoothdistill.methods.options import (
+    LossOptions,
+    MethodOptions,
+    require_not_negative,
+    require_positive,
+)
 from smoothdistill.methods.registry import register_method
 from smoothdistill.optim import MultitaskKDLoss
 
@@ -31,6 +36,9 @@ class SmoothDistillOptions(MethodOptions):
     temperature: float | dict[str, float] = 3.0
     """Temperature of the distillation term, above 0, for all tasks or by task (T)."""
 
+    distill_sum: Literal["weighted", "plain"] = "weighted"
+    """Whether the task weights apply to the distillation, too; the paper has both forms."""
+
     @model_validator(mode="after")
     def _ranges_by_task(self) -> Self:
         require_not_negative("distill_weight", self.distill_weight)
@@ -46,6 +54,8 @@ class SmoothDistill(Method):
 
         loss = sum_t w_t * (CE_t + distill_weight_t * T_t ** 2 * KL(softmax(z'_t / T_t)
                                                                     || softmax(z_t / T_t)))
+        or, with `distill_sum` "plain":
+        loss = sum_t w_t * CE_t + sum_t distill_weight_t * T_t ** 2 * KL(...)
         teacher <- decay * teacher + (1 - decay) * student        after every step
 
     The published code is followed in these equations; the teacher also takes over the
@@ -56,17 +66,31 @@ class SmoothDistill(Method):
     """
 
     name: ClassVar[str] = "smooth-distill"
-    Options: ClassVar[type[MethodOptions]] = SmoothDistillOptions
+    Options: ClassVar[type[LossOptions]] = SmoothDistillOptions
     options: SmoothDistillOptions
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         super().__init__(tasks, options)
         self._loss = MultitaskKDLoss(
             task_weights=self.task_weights(),
-            distill_weight=self.options.distill_weight,
+            distill_weight=self._distill_weights(),
             temperature=self.options.temperature,
             label_smoothing=self.options.label_smoothing,
         )
+
+    def _distill_weights(self) -> float | dict[str, float]:
+        """What the loss, which weighs both terms by task, is to multiply the distillation with."""
+        weight = self.options.distill_weight
+        if self.options.distill_sum == "weighted":
+            return weight
+        by_task = weight if isinstance(weight, dict) else dict.fromkeys(self.tasks, weight)
+        task_weights = self.task_weights()
+        if not all(task_weights.values()):
+            raise ValueError(
+                "`method.task_weights` must be above 0 for every task where `distill_sum` is "
+                f"'plain', but is {task_weights!r} instead."
+            )
+        return {task: by_task[task] / task_weights[task] for task in self.tasks}
 
     @property
     def needs_teacher_logits(self) -> bool:

@@ -74,6 +74,7 @@ class MTLNet(nn.Module):
             names = ", ".join(f"'{name}'" for name in get_args(Layout))
             raise ValueError(f"`layout` must be one of {names}, but is {layout!r} instead.")
         self.tasks = tuple(num_classes)
+        self.num_features = _NUM_FEATURES
         self.in_channels = in_channels
         self.window_samples = window_samples
         self.layout: Layout = layout
@@ -119,7 +120,12 @@ class MTLNet(nn.Module):
         if not torch.is_grad_enabled() and self._may_use_kernels(signals):
             self.check_signals(signals)
             return dict(zip(self.tasks, logits_in_columns(self, signals), strict=True))
-        features = self.features(signals)
+        return self.classify(self.features(signals))
+
+    def classify(
+        self, features: Float[Tensor, "batch 512"]
+    ) -> dict[str, Float[Tensor, "batch classes"]]:
+        """Logits of every task, from what `features` gives."""
         return {task: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
 
     def rows(

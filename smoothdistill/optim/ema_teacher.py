@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,8 @@ class EMATeacher:
         warmup_steps: During this many first updates the decay is the smaller of its own value
             and ``(1 + n) / (10 + n)``, with *n* the updates made: a young average is not held
             back by its random start. 0 keeps the decay constant.
+        schedule: Instead of `decay`, `half_life_steps` and `warmup_steps`: the decay of the next
+            update, in [0, 1], as a function of the number of updates made.
         buffers: What happens to floating-point buffers such as the statistics of a batch norm:
             ``"copy"`` the student's, average them (``"ema"``), or leave them (``"skip"``).
             Integer buffers are copied, unless skipped.
@@ -61,6 +63,7 @@ class EMATeacher:
         decay: float | None = None,
         half_life_steps: float | None = None,
         warmup_steps: int = 0,
+        schedule: Callable[[int], float] | None = None,
         buffers: BufferPolicy = "copy",
         shadow_dtype: torch.dtype | None = None,
     ) -> None:
@@ -68,6 +71,11 @@ class EMATeacher:
             raise ValueError(
                 "`half_life_steps` must be None where `decay` is given,"
                 f" but is {half_life_steps} instead."
+            )
+        if schedule is not None and not (decay is half_life_steps is None and warmup_steps == 0):
+            raise ValueError(
+                "`schedule` must be None where another decay or a warm-up is given,"
+                f" but is {schedule!r} instead."
             )
         if half_life_steps is not None:
             if not half_life_steps > 0.0:
@@ -86,6 +94,7 @@ class EMATeacher:
             )
         self.decay = decay
         self.warmup_steps = warmup_steps
+        self.schedule = schedule
         self.buffers = buffers
         self.num_updates = 0
         self.student = model
@@ -116,9 +125,21 @@ class EMATeacher:
 
     def current_decay(self) -> float:
         """The decay of the next update."""
+        if self.schedule is not None:
+            return self.schedule(self.num_updates)
         if self.num_updates < self.warmup_steps:
             return min(self.decay, (1.0 + self.num_updates) / (10.0 + self.num_updates))
         return self.decay
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Become an equal copy of the student again, as at the beginning."""
+        for target, source in zip(*self._params, strict=True):
+            target.copy_(source)
+        buffers = dict(self.model.named_buffers())
+        for name, buffer in self.student.named_buffers():
+            buffers[name].copy_(buffer)
+        self.num_updates = 0
 
     def update(self) -> None:
         """Move the parameters and buffers one step towards the student's."""

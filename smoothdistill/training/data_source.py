@@ -1,4 +1,4 @@
-"""From the `[data]` section of a configuration to windows."""
+"""From the `[data]` and `[split]` sections of a configuration to windows and folds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import inspect
 from typing import TYPE_CHECKING
 
 from smoothdistill import datasets
+from smoothdistill.splits import make_folds
 
 if TYPE_CHECKING:
-    from smoothdistill.training.config import DataConfig
+    from smoothdistill.splits import Fold
+    from smoothdistill.training.config import DataConfig, SplitConfig
     from smoothdistill.windows import Windows
 
-__all__ = ["OWN_FILES", "load_windows"]
+__all__ = ["OWN_FILES", "load_windows", "make_split"]
 
 OWN_FILES = "csv"
 """The `data.name` of the user's own CSV or Parquet files, which `data.root` then names."""
@@ -53,3 +55,27 @@ def load_windows(config: DataConfig) -> Windows:
             f"but is {name!r} instead."
         )
     return datasets.load(name, **given)
+
+
+def make_split(config: SplitConfig, windows: Windows) -> list[Fold]:
+    """The folds that a configuration asks for.
+
+    Raises:
+        ValueError: If it asks for a fold that there is not.
+        DataError: If the windows cannot be divided so.
+    """
+    folds = make_folds(
+        windows,
+        protocol=config.protocol,
+        num_folds=config.num_folds,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+    )
+    if config.folds is None:
+        return folds
+    if max(config.folds) >= len(folds):
+        raise ValueError(
+            f"`split.folds` must be numbers below {len(folds)}, the number of folds, "
+            f"but is {list(config.folds)} instead."
+        )
+    return [folds[index] for index in config.folds]

@@ -16,6 +16,7 @@ from smoothdistill.training.inference import TaskPredictions
 from smoothdistill.training.roles import ROLES, Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -34,11 +35,13 @@ class BestSoFar:
     """The best epoch of each role up to now: a student often peaks before its average does.
 
     Attributes:
+        selectable: The roles of which one is to be used; see `Method.selectable`.
         epochs: Their numbers, from 0, by role.
         scores: Macro-F1 in validation then, averaged over tasks; None if undefined.
         weights: Copies of the models' states then, on the CPU.
     """
 
+    selectable: Sequence[Role] = ROLES
     epochs: dict[Role, int] = field(default_factory=dict)
     scores: dict[Role, float | None] = field(default_factory=dict)
     weights: dict[Role, dict[str, Tensor]] = field(default_factory=dict)
@@ -54,6 +57,8 @@ class BestSoFar:
     @property
     def role(self) -> Role:
         """Who did better, each in its best epoch. The teacher wins a tie: it is the smoother."""
+        if len(self.selectable) == 1:
+            return self.selectable[0]
         student, teacher = (_rank(self.scores.get(role)) for role in ROLES)
         return "student" if student > teacher else "teacher"
 
@@ -119,7 +124,11 @@ class FoldState:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
-            "best": {"epochs": self.best.epochs, "scores": self.best.scores},
+            "best": {
+                "selectable": list(self.best.selectable),
+                "epochs": self.best.epochs,
+                "scores": self.best.scores,
+            },
             "num_skipped": self.num_skipped,
         }
         save_checkpoint(path, tensors, metadata)

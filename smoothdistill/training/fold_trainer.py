@@ -12,9 +12,9 @@ from smoothdistill.errors import NonFiniteError
 from smoothdistill.methods import build_method
 from smoothdistill.training.checkpoint import save_checkpoint
 from smoothdistill.training.fold_state import BestSoFar, FoldState
-from smoothdistill.training.history import EpochMeter, mean_over_tasks
+from smoothdistill.training.history import EpochMeter, Validation, mean_over_tasks
 from smoothdistill.training.inference import predict_windows
-from smoothdistill.training.metrics import macro_f1
+from smoothdistill.training.metrics import accuracy, macro_f1
 from smoothdistill.training.model_checkpoint import ModelCheckpoint, ModelDescription
 from smoothdistill.training.seeding import (
     derive_seed,
@@ -115,7 +115,9 @@ class FoldTrainer:
             if state.is_finished:
                 return state
         step = self._build_step()
-        if saved is not None:
+        if saved is None:
+            state.best = BestSoFar(step.method.selectable)
+        else:
             step.load_state_dict(saved[1])
             set_random_state(saved[2], self._data.device)
         self._standardization = self._fit_standardization()
@@ -128,10 +130,12 @@ class FoldTrainer:
 
     def _build_step(self) -> TrainStep:
         config, windows = self._config, self._windows
-        model = _describe(config, windows, self._fold, BestSoFar()).build()
+        method = build_method(config.method.name, tasks=windows.tasks, **config.method.options)
+        description = _describe(config, windows, self._fold, BestSoFar())
+        student = method.build_student(description.build_network, windows.num_classes)
         return TrainStep(
-            model.to(self._data.device),
-            build_method(config.method.name, tasks=windows.tasks, **config.method.options),
+            student.to(self._data.device),
+            method,
             lr=config.train.lr,
             weight_decay=config.train.weight_decay,
             decoupled=config.train.decoupled,
@@ -140,6 +144,8 @@ class FoldTrainer:
             check_gradients=config.train.check_gradients,
             check_every_steps=_LOG_EVERY_STEPS,
             path=config.train.path,
+            num_epochs=config.train.epochs,
+            steps_per_epoch=self._steps,
         )
 
     def _fit_standardization(self) -> Standardization:
@@ -149,8 +155,10 @@ class FoldTrainer:
 
     def _train_epoch(self, step: TrainStep, state: FoldState) -> None:
         config = self._config.train
+        if state.step == 0 and step.begin_epoch(state.epoch, config.epochs):
+            state.best = BestSoFar(step.method.selectable)
         begun = time.perf_counter() - state.seconds
-        meter = EpochMeter(len(self._windows.tasks), state.sums)
+        meter = self._meter(step, state)
         order = shuffled(self._fold.train, config.seed, self._fold.index, state.epoch)
         batches = self._data.batches(
             order, config.batch_size, self._standardization, first=state.step
@@ -178,21 +186,24 @@ class FoldTrainer:
                     self._save(step, state)
         state.sums, state.seconds = meter.sums, time.perf_counter() - begun
 
+    def _meter(self, step: TrainStep, state: FoldState) -> EpochMeter:
+        return EpochMeter(len(self._windows.tasks), step.method.other_parts, state.sums)
+
     def _finish_epoch(self, step: TrainStep, state: FoldState) -> None:
         """Validate, note the epoch in the history, keep the best weights, and save."""
         begun = time.perf_counter()
         step.check_finite()
-        validation: dict[Role, dict[str, float]] = {}
+        validation: dict[Role, Validation] = {}
         for one, model in _models(step).items():
             scores = self._validate(model)
             if scores is None:
                 self._save_and_leave(step, state)
             else:
                 validation[one] = scores
-        means = {one: mean_over_tasks(scores) for one, scores in validation.items()}
+        means = {one: mean_over_tasks(scores.macro_f1) for one, scores in validation.items()}
         for one, model in _models(step).items():
             state.best.offer(one, state.epoch, means[one], model.state_dict())
-        train_means = EpochMeter(len(self._windows.tasks), state.sums).means()
+        train_means = self._meter(step, state).means()
         seconds = state.seconds + time.perf_counter() - begun
         state.history.add(seconds, train_means, validation)
         self._progress.epoch_done(
@@ -208,18 +219,22 @@ class FoldTrainer:
         if self._stop.requested():
             self._save_and_leave(step, state)
 
-    def _validate(self, model: nn.Module) -> dict[str, float] | None:
-        """Macro-F1 by task; None where a signal has come in between."""
+    def _validate(self, model: nn.Module) -> Validation | None:
+        """Scores by task; None where a signal has come in between."""
         chosen = self._fold.validation
         predicted = predict_windows(
             model, self._data, chosen, self._standardization, should_stop=self._stop.requested
         )
         if predicted is None:
             return None
-        return {
-            task: macro_f1(labels[chosen], predicted[task].predictions)
+        pairs = {
+            task: (labels[chosen], predicted[task].predictions)
             for task, labels in self._windows.targets.items()
         }
+        return Validation(
+            {task: macro_f1(*pair) for task, pair in pairs.items()},
+            {task: accuracy(*pair) for task, pair in pairs.items()},
+        )
 
     def _test(self, step: TrainStep, state: FoldState) -> None:
         """Predict the test windows with the best weights, and write them to their own file."""
@@ -230,7 +245,7 @@ class FoldTrainer:
             self._standardization.to(torch.device("cpu")),
             self._config.to_table(),
         ).save(self._folder / "best.safetensors")
-        model = deepcopy(step.model)
+        model = deepcopy(step.method.network(step.model))
         state.test = {}
         for role in best.weights:
             model.load_state_dict(best.weights[role])
@@ -286,7 +301,8 @@ class FoldTrainer:
 
 
 def _models(step: TrainStep) -> dict[Role, nn.Module]:
-    return {"student": step.model, "teacher": step.teacher.model}
+    network = step.method.network
+    return {"student": network(step.model), "teacher": network(step.teacher.model)}
 
 
 def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) -> ModelDescription:
@@ -294,6 +310,7 @@ def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) 
         model_name=config.model.name,
         model_options=config.model.options,
         method_name=config.method.name,
+        method_options=config.method.options,
         class_names={task: list(windows.class_names[task]) for task in windows.tasks},
         channel_names=list(windows.channel_names),
         num_channels=windows.num_channels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from smoothdistill.methods import LossParts
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.training.roles import Role
 
-__all__ = ["EpochMeter", "FoldHistory", "history_columns", "write_history"]
+__all__ = [
+    "EpochMeter",
+    "FoldHistory",
+    "Validation",
+    "history_columns",
+    "mean_over_tasks",
+    "write_history",
+]
 
 
 class EpochMeter:
@@ -30,22 +38,26 @@ class EpochMeter:
 
     Args:
         num_tasks: Number of tasks.
+        others: Names of further parts of the loss; see `Method.other_parts`.
         sums: Sums to go on from, from `sums` of another meter.
 
     Attributes:
         sums: Windows, total, then for each task cross-entropy, distillation, correct and
-            labelled windows; losses are multiplied by the windows that they are means over.
+            labelled windows, then the further parts; losses are multiplied by the windows that they
+            are means over.
         last_total: Total of the newest step at the last flush; NaN before it.
     """
 
-    def __init__(self, num_tasks: int, sums: np.ndarray | None = None) -> None:
-        self.num_tasks = num_tasks
-        self.sums = np.zeros(2 + 4 * num_tasks) if sums is None else sums.copy()
+    def __init__(
+        self, num_tasks: int, others: Sequence[str] = (), sums: np.ndarray | None = None
+    ) -> None:
+        self.num_tasks, self.others = num_tasks, others
+        self.sums = np.zeros(2 + 4 * num_tasks + len(others)) if sums is None else sums.copy()
         self.last_total = math.nan
-        self._pending: list[MultitaskKDOutput] = []
+        self._pending: list[MultitaskKDOutput | LossParts] = []
         self._batch_sizes: list[int] = []
 
-    def add(self, out: MultitaskKDOutput, batch_size: int) -> None:
+    def add(self, out: MultitaskKDOutput | LossParts, batch_size: int) -> None:
         """Take note of one step; nothing is read yet."""
         self._pending.append(out)
         self._batch_sizes.append(batch_size)
@@ -61,6 +73,10 @@ class EpochMeter:
         sizes = np.array(self._batch_sizes, dtype=np.float64)
         parts = np.stack([cross_entropy * valid, distillation * valid, correct, valid], axis=2)
         rows = np.column_stack([sizes, total * sizes, parts.reshape(len(sizes), -1)])
+        if self.others:
+            named = torch.stack([_named(out, self.others) for out in self._pending])
+            others = named.cpu().double().numpy() * sizes[:, None]
+            rows = np.column_stack([rows, others])
         for row in rows[np.isfinite(total)]:
             self.sums += row
         self.last_total = float(total[-1])
@@ -68,15 +84,30 @@ class EpochMeter:
         self._batch_sizes.clear()
 
     def means(self) -> list[float]:
-        """Mean total, then cross-entropy, distillation and accuracy of each task."""
+        """Mean total; cross-entropy, distillation and accuracy of each task; further parts."""
         values = [_ratio(self.sums[1], self.sums[0])]
-        for part in self.sums[2:].reshape(self.num_tasks, 4):
+        end = 2 + 4 * self.num_tasks
+        for part in self.sums[2:end].reshape(self.num_tasks, 4):
             values += [_ratio(number, part[3]) for number in part[:3]]
-        return values
+        return values + [_ratio(number, self.sums[0]) for number in self.sums[end:]]
+
+
+def _named(out: MultitaskKDOutput | LossParts, names: Sequence[str]) -> torch.Tensor:
+    others = getattr(out, "others", {})
+    return torch.stack([others[name] for name in names])
 
 
 def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator else math.nan
+
+
+class Validation(NamedTuple):
+    """Scores of a role in validation."""
+
+    macro_f1: dict[str, float]
+    """By task."""
+    accuracy: dict[str, float]
+    """By task."""
 
 
 class FoldHistory:
@@ -93,19 +124,22 @@ class FoldHistory:
         self,
         seconds: float,
         train_means: Sequence[float],
-        validation: Mapping[Role, Mapping[str, float]],
+        validation: Mapping[Role, Validation],
     ) -> None:
         """Add the row of one epoch.
 
         Args:
             seconds: Time of the epoch, in seconds.
             train_means: From `EpochMeter.means`.
-            validation: Macro-F1 by role and task.
+            validation: Scores by role.
         """
         row = [float(len(self.rows)), seconds, *train_means]
         for role in ROLES:
-            row += validation[role].values()
-        self.rows.append([*row, *(mean_over_tasks(validation[role]) for role in ROLES)])
+            row += validation[role].macro_f1.values()
+        for role in ROLES:
+            row += validation[role].accuracy.values()
+        means = (mean_over_tasks(validation[role].macro_f1) for role in ROLES)
+        self.rows.append([*row, *means])
 
 
 def mean_over_tasks(by_task: Mapping[str, float]) -> float:
@@ -114,14 +148,16 @@ def mean_over_tasks(by_task: Mapping[str, float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def history_columns(tasks: Sequence[str]) -> list[str]:
-    """Columns of `history.csv`."""
+def history_columns(tasks: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+    """Columns of `history.csv`, with the further parts of the loss among them."""
     columns = ["fold", "epoch", "seconds", "train_total"]
     for task in tasks:
         parts = ("cross_entropy", "distillation", "accuracy")
         columns += [f"train_{task}_{part}" for part in parts]
-    for role in ROLES:
-        columns += [f"validation_{role}_{task}_macro_f1" for task in tasks]
+    columns += [f"train_{part}" for part in others]
+    for score in ("macro_f1", "accuracy"):
+        for role in ROLES:
+            columns += [f"validation_{role}_{task}_{score}" for task in tasks]
     return [*columns, *(f"validation_{role}_macro_f1" for role in ROLES), "is_best"]
 
 
@@ -129,6 +165,7 @@ def write_history(
     path: Path,
     tasks: Sequence[str],
     folds: Mapping[int, tuple[Sequence[Sequence[float]], int | None]],
+    others: Sequence[str] = (),
 ) -> None:
     """Write `history.csv`.
 
@@ -136,12 +173,13 @@ def write_history(
         path: The file.
         tasks: Names of the tasks.
         folds: Rows and number of the best epoch, by fold.
+        others: Names of further parts of the loss.
     """
 
     def write(partial: Path) -> None:
         with partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(history_columns(tasks))
+            writer.writerow(history_columns(tasks, others))
             for fold, (rows, best_epoch) in sorted(folds.items()):
                 for row in rows:
                     epoch, seconds, *values = row

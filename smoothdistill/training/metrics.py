@@ -13,7 +13,22 @@ from smoothdistill.windows import IGNORE_INDEX
 if TYPE_CHECKING:
     from jaxtyping import Float, Int64
 
-__all__ = ["METRICS", "macro_f1", "score_predictions"]
+__all__ = ["METRICS", "accuracy", "macro_f1", "score_predictions"]
+
+
+def accuracy(
+    targets: Int64[np.ndarray, " windows"], predictions: Int64[np.ndarray, " windows"]
+) -> float:
+    """Share of the labelled windows that are predicted right; NaN without one.
+
+    Args:
+        targets: Annotated classes, or `IGNORE_INDEX`; windows of the latter are left out.
+        predictions: Predicted classes.
+    """
+    is_labelled = targets != IGNORE_INDEX
+    if not is_labelled.any():
+        return math.nan
+    return float((targets[is_labelled] == predictions[is_labelled]).mean())
 
 
 def macro_f1(

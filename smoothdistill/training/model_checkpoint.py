@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from smoothdistill.errors import CheckpointError
+from smoothdistill.methods import build_method
 from smoothdistill.models import build_model
 from smoothdistill.training.checkpoint import (
     load_checkpoint,
@@ -17,6 +18,7 @@ from smoothdistill.training.checkpoint import (
 from smoothdistill.training.standardization import Standardization
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -36,6 +38,7 @@ class ModelDescription:
         model_name: A name in `models.MODELS`.
         model_options: Options of that model.
         method_name: The method it was trained with.
+        method_options: Options of that method.
         class_names: Names of the classes, by task.
         channel_names: Names of the channels; may be empty.
         num_channels: Number of channels.
@@ -51,6 +54,7 @@ class ModelDescription:
     model_name: str
     model_options: dict[str, Any]
     method_name: str
+    method_options: dict[str, Any]
     class_names: dict[str, list[str]]
     channel_names: list[str]
     num_channels: int
@@ -73,10 +77,15 @@ class ModelDescription:
         return self.validation_scores.get(self.selected)
 
     def build(self) -> nn.Module:
-        """A model of this kind with fresh weights."""
+        """A model of this kind with fresh weights: the part of it that predicts."""
+        method = build_method(self.method_name, tasks=list(self.class_names), **self.method_options)
+        return method.network(method.build_student(self.build_network, self.num_classes))
+
+    def build_network(self, num_classes: Mapping[str, int]) -> nn.Module:
+        """A network of this kind, for tasks with so many classes each, with fresh weights."""
         return build_model(
             self.model_name,
-            num_classes=self.num_classes,
+            num_classes=num_classes,
             in_channels=self.num_channels,
             window_samples=self.window_samples,
             **self.model_options,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smoothdistill.errors import CheckpointError, NonFiniteError
+from smoothdistill.errors import CheckpointError
 from smoothdistill.methods import Method, build_method
 from smoothdistill.models import MTLNet
 from smoothdistill.ops._number_formats import require_number_format
@@ -20,12 +20,14 @@ from smoothdistill.training.fused_step import FusedStep, saved_products, why_not
 from smoothdistill.training.optimizer_state import flat_optimizer_state, nested_optimizer_state
 from smoothdistill.training.parameter_places import ParameterPlaces
 from smoothdistill.training.part_clock import PartClock
+from smoothdistill.training.skipped_steps import SkippedSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
+    from smoothdistill.methods import LossParts
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.optim import EMATeacher
 
@@ -68,6 +70,7 @@ class TrainStep:
             for rounding.
         products: Which library multiplies the matrices of the fused path, one of
             `ops.linear.PRODUCTS`; None: the fastest, by a short measurement that is remembered.
+        num_epochs, steps_per_epoch: Length of the training, for methods that must know it.
         **method_options: Options of the method, when it is given by name.
 
     Attributes:
@@ -99,6 +102,8 @@ class TrainStep:
         check_every_steps: int = 50,
         path: str = "auto",
         products: str | None = None,
+        num_epochs: int | None = None,
+        steps_per_epoch: int | None = None,
         **method_options: Any,
     ) -> None:
         require_precision(precision)
@@ -122,7 +127,9 @@ class TrainStep:
             method = build_method(method, tasks=_tasks(model, tasks), **method_options)
         self.model = model
         self.method: Method = method
-        self.teacher: EMATeacher = method.build_teacher(model)
+        self.teacher: EMATeacher = method.build_teacher(
+            model, num_epochs=num_epochs, steps_per_epoch=steps_per_epoch
+        )
         self.optimizer = AdamEMA(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=lr,
@@ -133,31 +140,45 @@ class TrainStep:
             teacher=self.teacher,
         )
         self.num_steps = 0
-        self._max_consecutive_skips = max_consecutive_skips
         self._check_gradients = check_gradients
         self._check_every_steps = check_every_steps
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._buffers = list(model.buffers())
         self._device = self._parameters[0].device
         self._on_cpu = self._device.type == "cpu"
-        # Skipped steps in all, skipped steps up to now without a break, and the longest such run.
-        self._skips = torch.zeros(3, dtype=torch.int64, device=self._device)
-        self._is_in_skips = False  # whether the last step was skipped; kept up on a CPU only
+        self._skips = SkippedSteps(self._device, max_consecutive_skips)
         self.path, self.precision = path, precision
         require_number_format(precision, self._device)
         self._places = ParameterPlaces(model)
         self._fused: FusedStep | None = None
-        if path != "general" and isinstance(model, MTLNet):
+        if path != "general" and isinstance(model, MTLNet) and method.is_of_logits:
             self._fused = FusedStep(
                 model, method, self.optimizer, self.teacher, precision=precision, products=products
             )
         reason = why_not_fused(model, self.optimizer, self.teacher)
+        if not method.is_of_logits:
+            reason = f"the method {method.name} looks at more than logits"
         if path == "fused" and reason is not None:
             raise ValueError(
                 f"`path` must be 'auto' or 'general' where {reason}, but is 'fused' instead."
             )
 
-    def __call__(self, signals: Tensor, targets: Mapping[str, Tensor]) -> MultitaskKDOutput:
+    def begin_epoch(self, epoch: int, num_epochs: int) -> bool:
+        """Tell the method that an epoch (of its number, from 0) begins.
+
+        Returns:
+            Whether the student has begun anew; then its teacher and the optimizer have, too.
+        """
+        if not self.method.begin_epoch(self.model, epoch, num_epochs):
+            return False
+        self.teacher.restart()
+        self.optimizer.state.clear()
+        self.optimizer._companions.clear()
+        return True
+
+    def __call__(
+        self, signals: Tensor, targets: Mapping[str, Tensor]
+    ) -> MultitaskKDOutput | LossParts:
         """Train by one batch.
 
         Args:
@@ -220,16 +241,11 @@ class TrainStep:
 
     def _step_by_autograd(
         self, signals: Tensor, targets: Mapping[str, Tensor]
-    ) -> MultitaskKDOutput:
-        teacher_logits = None
+    ) -> MultitaskKDOutput | LossParts:
         casts = self.precision == "bfloat16"
+        old_buffers = [buffer.clone() for buffer in self._buffers]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=casts):
-            if self.method.needs_teacher_logits:
-                with torch.no_grad():
-                    teacher_logits = self.teacher.model(signals)
-            old_buffers = [buffer.clone() for buffer in self._buffers]
-            student_logits = self.model(signals)
-        out = self.method.loss(student_logits, teacher_logits, targets)
+            out = self.method.batch_loss(self.model, self.teacher.model, signals, targets)
         self.num_steps += 1
         if self._on_cpu:
             self._update_on_cpu(out.total, old_buffers)
@@ -253,15 +269,9 @@ class TrainStep:
 
     def _note_skip(self, skip: bool) -> None:
         """Keep count on a CPU; too many in a row are an error."""
-        if not skip:
-            if self._is_in_skips:
-                self._skips[1] = 0
-                self._is_in_skips = False
-            return
-        self._is_in_skips = True
-        self._skips[:2] += 1
-        self._skips[2] = max(int(self._skips[1]), int(self._skips[2]))
-        self.check_finite()
+        self._skips.note(skip)
+        if skip:
+            self.check_finite()
 
     def _update_on_device(self, total: Tensor, old_buffers: list[Tensor]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -272,9 +282,7 @@ class TrainStep:
         self.optimizer.step(found_inf=skip.to(torch.float32))
         for buffer, old in zip(self._buffers, old_buffers, strict=True):
             torch.where(skip, old, buffer, out=buffer)
-        self._skips[:2] += skip
-        self._skips[1] *= skip
-        torch.maximum(self._skips[2], self._skips[1], out=self._skips[2])
+        self._skips.note_on_device(skip)
         if self.num_steps % self._check_every_steps == 0:
             self.check_finite()
 
@@ -314,19 +322,12 @@ class TrainStep:
         Raises:
             NonFiniteError: If too many steps in a row had a loss that is not finite.
         """
-        num_skipped, _, longest = self._skips.tolist()
-        if longest >= self._max_consecutive_skips:
-            raise NonFiniteError(
-                f"`loss` must be finite in at least one of {self._max_consecutive_skips} steps in "
-                f"a row, but is NaN or infinite in {longest} steps in a row instead "
-                f"(step {self.num_steps}, {num_skipped} skipped in all); lower `train.lr` or look "
-                "at the signals."
-            )
+        self._skips.check(self.num_steps)
 
     @property
     def num_skipped(self) -> int:
         """Steps that were skipped so far. On a GPU reading it waits for the device."""
-        return int(self._skips[0])
+        return int(self._skips.counts[0])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as tensors by name, but the random state.
@@ -339,7 +340,7 @@ class TrainStep:
         flat = flat_optimizer_state(self.optimizer)
         tensors |= {f"optimizer.{name}": value for name, value in flat.items()}
         steps = torch.tensor([self.num_steps], dtype=torch.int64)
-        tensors["counters"] = torch.cat([steps, self._skips.cpu()])
+        tensors["counters"] = torch.cat([steps, self._skips.counts.cpu()])
         if self._fused is not None and self._fused.products in PRODUCTS:
             # A resumed run must sum in the same order.
             tensors["products"] = torch.tensor(list(PRODUCTS).index(self._fused.products))
@@ -376,8 +377,7 @@ class TrainStep:
         self.teacher.load_state_dict(parts["teacher"])
         self.optimizer.load_state_dict(optimizer_state)
         self.num_steps = int(counters[0])
-        self._skips.copy_(counters[1:])
-        self._is_in_skips = int(counters[2]) > 0
+        self._skips.load(counters[1:])
         if self._fused is not None and products in available_products():
             self._fused.use(products)
 

@@ -13,11 +13,10 @@ import torch
 from smoothdistill.errors import CheckpointError, DataError
 from smoothdistill.methods import build_method
 from smoothdistill.models import build_model
-from smoothdistill.splits import make_folds
 from smoothdistill.training.batches import DeviceWindows
 from smoothdistill.training.checkpoint import remove_leftovers
 from smoothdistill.training.config import RunConfig
-from smoothdistill.training.data_source import load_windows
+from smoothdistill.training.data_source import load_windows, make_split
 from smoothdistill.training.environment import describe_environment
 from smoothdistill.training.fold_trainer import FoldTrainer, steps_per_epoch
 from smoothdistill.training.history import write_history
@@ -42,6 +41,7 @@ from smoothdistill.windows import Windows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from smoothdistill.methods import Method
     from smoothdistill.splits import Fold
     from smoothdistill.training.fold_state import FoldState
 
@@ -158,7 +158,7 @@ class Trainer:
         config = RunConfig.from_table(table)
         device = _device(config.train.device)
         windows = data if isinstance(data, Windows) else load_windows(config.data)
-        folds = _folds(config, windows)
+        folds = make_split(config.split, windows)
         facts = _facts(
             config, windows
         )  # what cannot be built is found out before there is a folder
@@ -224,7 +224,7 @@ class Trainer:
                 f"`data` must have the fingerprint {str(about.get('fingerprint'))[:16]} of the "
                 f"run in {str(folder)!r}, but has {fingerprint[:16]} instead."
             )
-        folds = _folds(config, windows)
+        folds = make_split(config.split, windows)
         old_digests = [fold.get("digest") for fold in splits.get("folds", [])]
         if old_digests != [split_digest(fold) for fold in folds]:
             raise CheckpointError(
@@ -285,7 +285,7 @@ def _execute(
                     states[index] = state
                     num_rows = sum(len(one.history.rows) for one in states.values())
                     if num_rows != num_rows_written:
-                        _write_history(folder, windows, states)
+                        _write_history(folder, config, windows, states)
                         num_rows_written = num_rows
                     note("running", fold=index, epoch=state.epoch, step=state.step)
 
@@ -309,7 +309,7 @@ def _execute(
     except Exception as error:
         note("failed", error=str(error))
         raise
-    _write_history(folder, windows, states)
+    _write_history(folder, config, windows, states)
     results = RunResults(windows, folds, [states[fold.index] for fold in folds], config.split.seed)
     seconds = sum(row[1] for state in states.values() for row in state.history.rows)
     write_results(folder, results, {**facts, "num_folds": len(folds), "seconds": seconds})
@@ -325,31 +325,19 @@ def _is_finished(run: Run) -> bool:
         return False
 
 
-def _write_history(folder: Path, windows: Windows, states: Mapping[int, FoldState]) -> None:
+def _write_history(
+    folder: Path, config: RunConfig, windows: Windows, states: Mapping[int, FoldState]
+) -> None:
     rows = {
         index: (state.history.rows, state.best.epochs.get(state.best.role))
         for index, state in states.items()
     }
-    write_history(folder / "history.csv", windows.tasks, rows)
+    others = _method(config, windows).other_parts
+    write_history(folder / "history.csv", windows.tasks, rows, others)
 
 
-def _folds(config: RunConfig, windows: Windows) -> list[Fold]:
-    split = config.split
-    folds = make_folds(
-        windows,
-        protocol=split.protocol,
-        num_folds=split.num_folds,
-        validation_fraction=split.validation_fraction,
-        seed=split.seed,
-    )
-    if split.folds is None:
-        return folds
-    if max(split.folds) >= len(folds):
-        raise ValueError(
-            f"`split.folds` must be numbers below {len(folds)}, the number of folds, "
-            f"but is {list(split.folds)} instead."
-        )
-    return [folds[index] for index in split.folds]
+def _method(config: RunConfig, windows: Windows) -> Method:
+    return build_method(config.method.name, tasks=windows.tasks, **config.method.options)
 
 
 def _facts(config: RunConfig, windows: Windows) -> dict[str, Any]:
@@ -359,15 +347,20 @@ def _facts(config: RunConfig, windows: Windows) -> dict[str, Any]:
         TypeError: If an option of the model or the method is of the wrong kind.
         ValueError: If one is out of range, or names a task that the data have not.
     """
-    build_method(config.method.name, tasks=windows.tasks, **config.method.options)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(
+    method = _method(config, windows)
+
+    def build(num_classes: Mapping[str, int]) -> torch.nn.Module:
+        return build_model(
             config.model.name,
-            num_classes=windows.num_classes,
+            num_classes=num_classes,
             in_channels=windows.num_channels,
             window_samples=windows.window_samples,
             **config.model.options,
         )
+
+    with torch.random.fork_rng(devices=[]):
+        student = method.build_student(build, windows.num_classes)
+    model = method.network(student)
     return {
         "data": windows.name,
         "method": config.method.name,

@@ -95,7 +95,11 @@ def test_defaults_are_the_papers():
             (TypeError, ValueError),
             r"`method\.decay` must be a number, but is 'x'",
         ),
-        ("method.depth=2", ValueError, r"`method\.depth` must be one of the known keys \(decay"),
+        (
+            "method.depth=2",
+            ValueError,
+            r"`method\.depth` must be one of the known keys \(task_weights",
+        ),
         ("model.name=gpt", ValueError, r"`model\.name` must be one of .*, but is 'gpt' instead"),
         ("model.depth=2", ValueError, r"`model\.depth` must be one of the known keys for mtl-net"),
         ("data.window_samples=0", ValueError, r"`data\.window_samples` must be at least 1"),

@@ -45,13 +45,22 @@ def _same(step, before, *, but=()):
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_learns_a_batch_by_heart(net, method):
-    step = TrainStep(net, method, lr=0.01, decay=0.9)
+def test_every_method_learns_a_batch_by_heart(tiny, method):
+    def build(num_classes):
+        net = tiny.TinyNet(num_classes)
+        net.trunk[-1].p = 0.0
+        return net
+
+    made = build_method(method, tasks=tuple(CLASSES))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student = made.build_student(build, CLASSES)
+    step = TrainStep(student, made, lr=0.01, num_epochs=2, steps_per_epoch=200)
     signals, targets = _batch(0)
     first = step(signals, targets)
     for _ in range(150):
         out = step(signals, targets)
-    assert float(out.cross_entropy.sum()) < 0.3 * float(first.cross_entropy.sum())
+    assert float(out.cross_entropy.sum()) < 0.4 * float(first.cross_entropy.sum())
     assert not out.total.requires_grad
     assert out.num_valid.tolist() == [8, 8]
     assert step.num_steps == 151

@@ -38,7 +38,7 @@ def test_another_seed_is_another_run_on_the_same_folds(finished_run, tiny, tmp_p
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_trains(tiny, tmp_path, method):
-    trainer = tiny.make_trainer(tmp_path / "run", method=method, epochs=1, method_options={})
+    trainer = tiny.make_trainer(tmp_path / "run", method=method, epochs=2, method_options={})
     run = trainer.fit(tiny.make_windows(), num_folds=2)
     assert run.config.method.name == method
     assert math.isfinite(run.history["train_total"].sum())

@@ -33,12 +33,18 @@ class TinyNet(nn.Module):
             nn.Flatten(),
             nn.Dropout(0.2),
         )
+        self.num_features = 4 * width
         self.heads = nn.ModuleList(nn.Linear(4 * width, n) for n in num_classes.values())
 
     def forward(self, signals):
         if SECONDS_PER_STEP and self.training:
             time.sleep(SECONDS_PER_STEP)
-        features = self.trunk(signals)
+        return self.classify(self.features(signals))
+
+    def features(self, signals):
+        return self.trunk(signals)
+
+    def classify(self, features):
         return {task: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
 
 
