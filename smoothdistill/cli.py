@@ -1,8 +1,8 @@
 """The command line: a table of contents of ``commands/``, and what becomes of errors.
 
-Exit codes: 0 done, 1 the machine's fault (disk, memory), 2 usage, 3 data, 4 checkpoint or run
-folder, 5 non-finite losses, 130 after Ctrl-C, 143 after SIGTERM. An error is one sentence on
-stderr; with ``SMOOTHDISTILL_TRACEBACK=1`` it is a traceback.
+Exit codes: 0 done, 1 the machine's fault (disk, memory) or a failed cell of a comparison, 2 usage,
+3 data, 4 checkpoint or run folder, 5 non-finite losses, 130 after Ctrl-C, 143 after SIGTERM. An
+error is one sentence on stderr; with ``SMOOTHDISTILL_TRACEBACK=1`` it is a traceback.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from smoothdistill.commands.bench import bench
+from smoothdistill.commands.compare import compare
 from smoothdistill.commands.data import data_app
 from smoothdistill.commands.doctor import doctor
 from smoothdistill.commands.evaluate import evaluate
@@ -138,6 +139,7 @@ app.command()(resume)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(features)
+app.command()(compare)
 app.command()(report)
 app.add_typer(data_app, name="data")
 app.command()(bench)

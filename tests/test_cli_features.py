@@ -22,10 +22,10 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from smoothdistill import datasets
+from smoothdistill import datasets, workers
 from smoothdistill.cli import app
 from smoothdistill.errors import DataError
-from smoothdistill.features import FeatureExtractor, workers
+from smoothdistill.features import FeatureExtractor
 from smoothdistill.features import files as files_module
 from smoothdistill.features.files import Reporter, extract_files
 from smoothdistill.features.recording_files import RecordingFormat

@@ -133,7 +133,7 @@ def features(
     `smoothdistill data list`, by default with its own windows.
     """
     from smoothdistill.features.files import checked_out, extract_files, extract_recordings
-    from smoothdistill.features.workers import check_backend
+    from smoothdistill.workers import check_backend
 
     checked_out(out)
     check_backend(backend)

@@ -29,7 +29,7 @@ from smoothdistill.methods import METHODS
 from smoothdistill.training.checkpoint import write_atomically
 from smoothdistill.training.roles import ROLES
 
-__all__ = ["PROTOCOL_MEANINGS", "write_report"]
+__all__ = ["PROTOCOL_MEANINGS", "flat_table", "page_text", "write_report"]
 
 PROTOCOL_MEANINGS = {
     "subject": (
@@ -113,22 +113,15 @@ def report_text(record: RunRecord, figures: list[DrawnFigure], *, no_figures: st
         figures: What `write_figures` returned.
         no_figures: Why there are no figures, if there are none.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    here = Path(__file__).parent
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((here / "report.html.jinja").read_text("utf-8"))
     subjects = record.data.get("num_subjects")
     people = f", {subjects} subjects" if subjects is not None else ""
-    return template.render(
+    return page_text(
+        "report.html.jinja",
         title=f"{record.method} on {record.data_name}",
         lead=(
             f"{record.model}, {len(record.tasks)} task{'s' if len(record.tasks) != 1 else ''} "
             f"({', '.join(record.tasks)}){people}. Protocol: {record.protocol}."
         ),
-        css=(here / "report.css").read_text("utf-8"),
         sections=_SECTIONS,
         leaks=record.protocol == "published",
         unfinished=_unfinished(record),
@@ -150,9 +143,29 @@ def report_text(record: RunRecord, figures: list[DrawnFigure], *, no_figures: st
         folds_scores=fold_table(record),
         data=_data_table(record),
         config_text=record.config_text,
-        environment=_flat_table(record.environment),
-        version=_version(),
+        environment=flat_table(record.environment),
     )
+
+
+def page_text(template: str, **content: Any) -> str:
+    """A page from a template beside this file, with the styles and the version that all share.
+
+    Args:
+        template: Name of the template.
+        **content: What it shows.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    css = (here / "report.css").read_text("utf-8")
+    return environment.get_template(template).render(css=css, version=_version(), **content)
 
 
 def _tile(record: RunRecord, task: str) -> dict[str, Any]:
@@ -279,10 +292,11 @@ def _data_table(record: RunRecord) -> Table:
             for number, name in enumerate(names)
         ]
         about[f"windows of {task}"] = words
-    return _flat_table(about)
+    return flat_table(about)
 
 
-def _flat_table(content: Mapping[str, Any]) -> Table:
+def flat_table(content: Mapping[str, Any]) -> Table:
+    """Nested facts as rows of name and value."""
     return Table(("", ""), tuple(_flat(content, "")))
 
 

@@ -16,7 +16,7 @@ from smoothdistill.datasets.own_files import _files
 from smoothdistill.errors import DataError
 from smoothdistill.features.recording_files import RecordingFormat, Wearing, as_wearing
 from smoothdistill.features.table_files import SUFFIXES, TableWriter, table_file
-from smoothdistill.features.workers import check_backend, count_workers, results
+from smoothdistill.workers import check_backend, count_workers, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from jaxtyping import Int64
     from torch import Tensor
@@ -47,6 +47,7 @@ class DeviceWindows:
         standardization: Standardization,
         *,
         first: int = 0,
+        vary: Callable[[Tensor, int], Tensor] | None = None,
     ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         """Yield (signals [batch, channels, time], {task: targets [batch]}) in a given order.
 
@@ -55,6 +56,8 @@ class DeviceWindows:
             batch_size: Windows per batch, at least 1.
             standardization: Applied to each batch; must lie on the same device.
             first: Number of the batch to begin with.
+            vary: Given signals in their own unit, and the place in `order` of the first of them,
+                gives those to train on.
         """
         numbers = torch.from_numpy(order).to(self.device)
         per_gathering = max(1, _WINDOWS_PER_GATHERING // batch_size)
@@ -64,7 +67,10 @@ class DeviceWindows:
         step = per_gathering * batch_size
         for start in range((first - num_skipped) * batch_size, len(order), step):
             chosen = numbers[start : start + step]
-            signals = standardization.apply_(self.signals.index_select(0, chosen))
+            signals = self.signals.index_select(0, chosen)
+            if vary is not None:
+                signals = vary(signals, start)
+            signals = standardization.apply_(signals)
             targets = {
                 task: labels.index_select(0, chosen) for task, labels in self.targets.items()
             }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRECISIONS",
+    "AugmentConfig",
     "DataConfig",
     "MethodConfig",
     "ModelConfig",
@@ -178,6 +179,28 @@ class TrainConfig(_Section):
         return value
 
 
+class AugmentConfig(_Section):
+    """How training windows are varied, anew in every epoch; nothing by default."""
+
+    rotation_degrees: float = Field(default=0.0, ge=0.0, le=180.0)
+    """Largest angle by which a window is turned about any axis, in degrees; the three axes of each
+    sensor are turned together, as by a strap that sits otherwise."""
+
+    scale: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Standard deviation of the logarithm of the factor of a window, in [0, 1]."""
+
+    jitter: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Standard deviation of noise, as a share of each channel's own, in [0, 1]."""
+
+    time_warp: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Standard deviation of the logarithm of the speed at which a window runs, in [0, 1]."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is varied."""
+        return any(self.model_dump().values())
+
+
 class SplitConfig(_Section):
     """Which windows train, validate and test."""
 
@@ -227,6 +250,7 @@ class RunConfig(_Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     method: MethodConfig = Field(default_factory=MethodConfig)
     train: TrainConfig = TrainConfig()
+    augment: AugmentConfig = AugmentConfig()
     split: SplitConfig = SplitConfig()
 
     @classmethod

@@ -10,6 +10,7 @@ import torch
 
 from smoothdistill.errors import NonFiniteError
 from smoothdistill.methods import build_method
+from smoothdistill.training.augmentation import Augmentation
 from smoothdistill.training.checkpoint import save_checkpoint
 from smoothdistill.training.fold_state import BestSoFar, FoldState
 from smoothdistill.training.history import EpochMeter, Validation, mean_over_tasks
@@ -121,6 +122,7 @@ class FoldTrainer:
             step.load_state_dict(saved[1])
             set_random_state(saved[2], self._data.device)
         self._standardization = self._fit_standardization()
+        self._augmentation = self._fit_augmentation()
         self._started = time.perf_counter()
         while state.epoch < self._config.train.epochs:
             self._train_epoch(step, state)
@@ -161,7 +163,11 @@ class FoldTrainer:
         meter = self._meter(step, state)
         order = shuffled(self._fold.train, config.seed, self._fold.index, state.epoch)
         batches = self._data.batches(
-            order, config.batch_size, self._standardization, first=state.step
+            order,
+            config.batch_size,
+            self._standardization,
+            first=state.step,
+            vary=self._variation(state.epoch),
         )
         num_unreported = 0
         for signals, targets in batches:
@@ -185,6 +191,22 @@ class FoldTrainer:
                 if is_due and not is_last:
                     self._save(step, state)
         state.sums, state.seconds = meter.sums, time.perf_counter() - begun
+
+    def _variation(self, epoch: int) -> Callable[[Tensor, int], Tensor] | None:
+        """What varies the windows of an epoch."""
+        if self._augmentation is None:
+            return None
+        augmentation = self._augmentation
+        return lambda signals, place: augmentation.apply_(signals, epoch, place)
+
+    def _fit_augmentation(self) -> Augmentation | None:
+        config, fold = self._config, self._fold
+        if not config.augment.is_on:
+            return None
+        fitted = Standardization.fit(self._windows, fold.train).to(self._data.device)
+        return Augmentation(
+            config.augment, fitted.deviation, seed=config.train.seed, fold=fold.index
+        )
 
     def _meter(self, step: TrainStep, state: FoldState) -> EpochMeter:
         return EpochMeter(len(self._windows.tasks), step.method.other_parts, state.sums)

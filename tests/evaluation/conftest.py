@@ -228,3 +228,46 @@ def tiny_run(tmp_path_factory):
     }
     folder = tmp_path_factory.mktemp("tiny") / "run"
     return Trainer.from_config(RunConfig.from_table(table), out=folder, progress=False).fit()
+
+
+SMALL_GRID = """
+[data]
+name = "synthetic"
+num_subjects = 6
+
+[train]
+epochs = 2
+device = "cpu"
+
+[split]
+num_folds = 2
+
+[compare]
+seeds = [0, 1]
+methods = ["multitask", "smooth-distill"]
+
+[[compare.variants]]
+label = "teacher only"
+role = "teacher"
+method = { name = "smooth-distill" }
+
+[[compare.variants]]
+label = "leaking"
+method = { name = "smooth-distill" }
+split = { protocol = "published", folds = [0] }
+"""
+
+
+@pytest.fixture(scope="session")
+def small_grid():
+    """A grid of two methods, one of them twice, and a leaking variant: ten different cells."""
+    return SMALL_GRID
+
+
+@pytest.fixture(scope="session")
+def small_comparison(tmp_path_factory):
+    """That grid, trained; only to be looked at."""
+    from smoothdistill.evaluation import CompareConfig, compare
+
+    folder = tmp_path_factory.mktemp("comparison") / "out"
+    return compare(CompareConfig.from_toml(SMALL_GRID), out=folder, progress=False)

@@ -15,8 +15,6 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from smoothdistill.windows.checks import check_choice
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
@@ -45,7 +43,9 @@ def check_backend(backend: str) -> None:
     Raises:
         ValueError: If it is.
     """
-    check_choice("backend", backend, tuple(BACKENDS))
+    if backend not in BACKENDS:
+        names = ", ".join(f"'{name}'" for name in BACKENDS)
+        raise ValueError(f"`backend` must be one of {names}, but is {backend!r} instead.")
     if backend not in CLUSTERS:
         return
     package, variable, content = CLUSTERS[backend]

@@ -1,0 +1,202 @@
+"""One cell in whatever process it is: prepared, trained or resumed, and marked if it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smoothdistill.errors import CheckpointError
+from smoothdistill.evaluation.comparison.plan import Cell, CellState, cell_state, windows_of
+from smoothdistill.methods import METHODS, Method
+from smoothdistill.models import MODELS
+from smoothdistill.training import Trainer
+from smoothdistill.training.checkpoint import remove_leftovers
+from smoothdistill.training.data_source import make_split
+from smoothdistill.training.interrupt import StopRequest
+from smoothdistill.training.run_folder import (
+    describe_data,
+    describe_splits,
+    fold_folder,
+    read_json,
+    write_json,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+__all__ = ["CellTrainer", "Outcome"]
+
+_LOOK_EVERY_SECONDS = 0.2
+
+# PyTorch's random generator is one for all threads of a process: two cells at once would take
+# each other's numbers, and no result would come twice.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of a cell.
+
+    Attributes:
+        cell: The cell.
+        state: "finished" or "failed"; after a signal "interrupted", or "to do" if not begun.
+        reason: Why it failed.
+    """
+
+    cell: Cell
+    state: CellState
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CellTrainer:
+    """Trains one cell after the other; sent to worker processes.
+
+    Attributes:
+        out: Folder of the comparison.
+        stop_file: As soon as it exists, cells under way save and leave, and no other is begun.
+        parent: Process number of the process that shares out the work; 0 where it is this one, or
+            on another machine.
+        methods: The methods that the cells name, for processes in which they are not registered.
+        models: The models, likewise.
+        is_worker: Whether it runs in a process of its own.
+    """
+
+    out: Path
+    stop_file: Path
+    parent: int = 0
+    methods: dict[str, type[Method]] = field(default_factory=dict)
+    models: dict[str, type[nn.Module]] = field(default_factory=dict)
+    is_worker: bool = False
+
+    def __call__(self, cell: Cell) -> Outcome:
+        """Train a cell to its end, or to where a signal stops it.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: After a signal, where this is no worker.
+        """
+        with _ONE_AT_A_TIME:
+            folder = self.out / cell.folder
+            if self._must_stop():
+                return self._left(cell)
+            if not self.is_worker:
+                return _train(cell, folder)
+            self._settle_in()
+            with self._watch():
+                try:
+                    return _train(cell, folder)
+                except (KeyboardInterrupt, SystemExit):  # the state is saved
+                    pass
+            return self._left(cell)
+
+    def _left(self, cell: Cell) -> Outcome:
+        """The outcome of a cell that was left alone; an orphan has nobody to give it to."""
+        if self._is_orphan():
+            os._exit(128 + signal.SIGTERM)
+        return Outcome(cell, cell_state(self.out / cell.folder)[0])
+
+    def _settle_in(self) -> None:
+        """Make a worker process know what its parent knows, and take one core."""
+        import torch
+
+        torch.set_num_threads(1)
+        for name, method in self.methods.items():
+            METHODS.setdefault(name, method)
+        for name, model in self.models.items():
+            MODELS.setdefault(name, model)
+        # Ctrl-C goes to the whole group of processes of a terminal. A worker leaves the group, so
+        # that it hears of a signal once, from its parent: a second one would end it unsaved.
+        if self.parent and hasattr(os, "setpgrp") and os.getpgrp() == os.getpgid(self.parent):
+            os.setpgrp()
+
+    def _must_stop(self) -> bool:
+        return self._is_orphan() or self.stop_file.exists()
+
+    def _is_orphan(self) -> bool:
+        """Whether the process that shares out the work was killed."""
+        return self.is_worker and self.parent != 0 and os.getppid() != self.parent
+
+    @contextmanager
+    def _watch(self) -> Iterator[None]:
+        """Pass a stop on to the trainer, which has set its handlers while it trains.
+
+        They are set in the main thread only. In any other (Dask's workers have such) a cell is
+        trained to its end.
+        """
+        is_done = threading.Event()
+
+        def look() -> None:
+            while not is_done.wait(_LOOK_EVERY_SECONDS):
+                handler = signal.getsignal(signal.SIGTERM)
+                request = getattr(handler, "__self__", None)
+                if isinstance(request, StopRequest) and self._must_stop():
+                    request.signal_number = request.signal_number or signal.SIGTERM
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            watcher.join()
+
+
+def _train(cell: Cell, folder: Path) -> Outcome:
+    failure = folder / "failed.json"
+    try:
+        _forget_failure(folder)
+        _prepare(cell, folder)
+        assert cell.config is not None
+        windows = windows_of(cell.config.data, cell.fingerprint)
+        Trainer.resume(folder, data=windows, progress=False)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(failure, {"error": reason, "kind": type(error).__name__})
+        return Outcome(cell, "failed", reason)
+    # The state to go on from is three times as large as the two models, and nobody goes on.
+    (fold_folder(folder, cell.fold) / "last.safetensors").unlink(missing_ok=True)
+    return Outcome(cell, "finished")
+
+
+def _forget_failure(folder: Path) -> None:
+    """Before another attempt: go on from the saved state, unless that was what failed."""
+    failure = folder / "failed.json"
+    if not failure.is_file():
+        return
+    try:
+        is_damaged = read_json(failure).get("kind") == CheckpointError.__name__
+    except CheckpointError:
+        is_damaged = True
+    if is_damaged:
+        shutil.rmtree(folder)
+    failure.unlink(missing_ok=True)
+
+
+def _prepare(cell: Cell, folder: Path) -> None:
+    """Write the files by which `Trainer.resume` knows what to train, where they are not there.
+
+    A cell is begun like one that was interrupted before its first step. So its windows, which
+    many cells share, are handed over, and its configuration names them all the same.
+    """
+    if (folder / "config.toml").is_file():
+        return
+    assert cell.config is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    windows = windows_of(cell.config.data, cell.fingerprint)
+    split = cell.config.split
+    write_json(folder / "data.json", describe_data(windows, is_given=False))
+    write_json(folder / "splits.json", describe_splits(windows, make_split(split, windows), split))
+    write_json(folder / "status.json", {"state": "running"})
+    # The last one: a folder with a configuration has the others too.
+    write_text(folder / "config.toml", cell.config.to_toml())

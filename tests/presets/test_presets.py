@@ -1,0 +1,42 @@
+"""Presets: files by name, each a grid that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smoothdistill import presets
+from smoothdistill.evaluation import CompareConfig
+from smoothdistill.methods import METHODS
+
+
+def test_every_file_has_a_name_and_a_path():
+    assert "quick" in presets.names()
+    for name in presets.names():
+        assert presets.path(name).name == f"{name}.toml"
+        assert presets.path(name).is_file()
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"`preset` must be one of .*quick.*, but is 'slow' inst"):
+        presets.path("slow")
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_is_a_grid(name):
+    assert CompareConfig.from_file(presets.path(name)).variants()
+
+
+def test_quick_has_every_method_on_the_synthetic_set():
+    config = CompareConfig.from_file("quick")
+    assert [variant.label for variant in config.variants()] == list(METHODS)
+    for variant in config.variants():
+        assert variant.config.data.name == "synthetic"
+        assert (variant.config.train.epochs, variant.config.split.num_folds) == (3, 2)
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("quick").write_text('[compare]\nmethods = ["multitask"]\n')
+    assert len(CompareConfig.from_file("quick").variants()) == 1
