@@ -152,7 +152,11 @@ def test_own_files_are_trained_on_by_name(tmp_path):
         (["train", "--set", "epochs"], 2, ["`--set` must be of the form section.key=value"]),
         (["train", "--set", "method.name=x"], 2, ["`method.name` must be one of"]),
         (["train", "--device", "tpu"], 2, ["`train.device` must be"]),
-        (["train", "--config", "none.toml"], 3, ["`config` must be a TOML file, but"]),
+        (
+            ["train", "--config", "none.toml"],
+            3,
+            ["`config` must be a TOML file or one of the presets", "none.toml"],
+        ),
         (["train", "--set", "data.name=wisdm"], 3, ["`root` must be the folder of 'wisdm'"]),
         (["train", "--set", "data.name=none"], 2, ["`data.name` must be one of"]),
         (["resume", "none"], 3, ["must be a run folder, but 'none' does not exist"]),

@@ -25,7 +25,9 @@ __all__ = [
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE.toml", help="Configuration to start from."),
+    typer.Option(
+        "--config", metavar="FILE.toml", help="Configuration to start from: a file, or a preset."
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

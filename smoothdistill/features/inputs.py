@@ -31,6 +31,7 @@ __all__ = [
     "sample_groups",
 ]
 
+_FEW_CHANNELS = 64  # which nobody takes for samples
 SAFE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -126,10 +127,10 @@ def read_part(X: Any, *, is_cut: bool, place: str = "X") -> Part:
 def _check_order_of_axes(place: str, values: Float[np.ndarray, "..."]) -> None:
     """More channels than samples are most often axes that were mixed up.
 
-    Of windows that may be meant, of a recording it is not: its features of pairs of channels would
-    take for ever.
+    Of windows that may be meant, of a recording it is not, unless it is a very short one: its
+    features of pairs of channels would take for ever.
     """
-    if values.ndim == 2 and values.shape[1] > values.shape[0]:
+    if values.ndim == 2 and values.shape[1] > max(values.shape[0], _FEW_CHANNELS):
         raise DataError(
             f"`{place}` must have the axes [time, channels] and no more channels than samples, but "
             f"has the shape {list(values.shape)} instead; transpose it."

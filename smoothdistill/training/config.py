@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from smoothdistill import presets
 from smoothdistill.methods import METHODS, validate_options
 from smoothdistill.training.toml_text import merge_overrides, to_toml
 
@@ -271,15 +272,20 @@ class RunConfig(_Section):
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-        """Build from a TOML file of at most 1 MiB.
+        """Build from a TOML file of at most 1 MiB, or from what all variants of a preset share.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If there is neither.
         """
         path = Path(path)
+        if not path.is_file() and str(path) in presets.names():
+            table = tomllib.loads(presets.path(str(path)).read_text(encoding="utf-8"))
+            del table["compare"]
+            return cls.from_table(merge_overrides(table, overrides))
         if not path.is_file():
             raise FileNotFoundError(
-                f"`config` must be a TOML file, but {str(path)!r} does not exist instead."
+                f"`config` must be a TOML file or one of the presets "
+                f"({', '.join(presets.names())}), but {str(path)!r} does not exist instead."
             )
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ValueError(

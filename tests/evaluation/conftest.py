@@ -238,6 +238,7 @@ num_subjects = 6
 [train]
 epochs = 2
 device = "cpu"
+path = "general"  # fused, each process measures which products are fastest
 
 [split]
 num_folds = 2

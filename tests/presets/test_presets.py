@@ -9,6 +9,7 @@ import pytest
 from smoothdistill import presets
 from smoothdistill.evaluation import CompareConfig
 from smoothdistill.methods import METHODS
+from smoothdistill.training import RunConfig
 
 
 def test_every_file_has_a_name_and_a_path():
@@ -40,3 +41,13 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("quick").write_text('[compare]\nmethods = ["multitask"]\n')
     assert len(CompareConfig.from_file("quick").variants()) == 1
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_preset_is_a_configuration_too(name):
+    """Of what all its variants share: `smoothdistill train --config best` trains that."""
+    config = RunConfig.from_file(name, ["train.epochs=1"])
+    shared = CompareConfig.from_file(name)
+    assert config.train.epochs == 1
+    assert config.data.name == shared.data["name"]
+    assert config.augment.model_dump().items() >= shared.augment.items()

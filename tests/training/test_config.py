@@ -129,7 +129,7 @@ def test_broken_toml():
 
 def test_files(tmp_path):
     path = tmp_path / "run.toml"
-    with pytest.raises(FileNotFoundError, match=r"`config` must be a TOML file, but .* not exist"):
+    with pytest.raises(FileNotFoundError, match=r"`config` must be a TOML file or .* not exist"):
         RunConfig.from_file(path)
     path.write_text("[train]\nepochs = 3\n")
     assert RunConfig.from_file(path, ["train.lr=0.5"]).train.lr == 0.5

@@ -19,7 +19,7 @@ from smoothdistill.evaluation.report import PROTOCOL_MEANINGS, flat_table, page_
 from smoothdistill.evaluation.tables import METRICS, Table, format_value
 from smoothdistill.training.roles import ROLES
 
-__all__ = ["comparison_page"]
+__all__ = ["comparison_page", "convergence_table", "cost_table", "role_table"]
 
 _SECTIONS = (
     ("results", "Results"),
@@ -72,9 +72,9 @@ def comparison_page(
         differences=[(task, _difference_table(content, task)) for task in content["tasks"]],
         no_figures=no_figures,
         figures=figures,
-        roles=_role_table(content),
-        convergence=_convergence_table(content),
-        cost=_cost_table(content),
+        roles=role_table(content),
+        convergence=convergence_table(content),
+        cost=cost_table(content),
         protocols=[(name, PROTOCOL_MEANINGS.get(name, "")) for name in content["protocols"]],
         cells=_cell_table(content),
         data=flat_table({key: value for key, value in data.items() if key not in _LONG}),
@@ -141,7 +141,8 @@ def _difference_table(content: Mapping[str, Any], task: str) -> Table:
     return Table(headings, tuple(rows))
 
 
-def _role_table(content: Mapping[str, Any]) -> Table:
+def role_table(content: Mapping[str, Any]) -> Table:
+    """Macro-F1 of student, teacher and selected, and how often validation chose which."""
     rows = []
     for variant in content["variants"]:
         cells = [variant["label"]]
@@ -155,7 +156,8 @@ def _role_table(content: Mapping[str, Any]) -> Table:
     return Table(("variant", *headings, "chosen", "reported"), tuple(rows))
 
 
-def _convergence_table(content: Mapping[str, Any]) -> Table:
+def convergence_table(content: Mapping[str, Any]) -> Table:
+    """How restless validation is from epoch to epoch, and how far it stays behind training."""
     rows = []
     for variant in content["variants"]:
         for role in ROLES:
@@ -172,7 +174,8 @@ def _convergence_table(content: Mapping[str, Any]) -> Table:
     return Table(("variant", "model", *headings), tuple(rows))
 
 
-def _cost_table(content: Mapping[str, Any]) -> Table:
+def cost_table(content: Mapping[str, Any]) -> Table:
+    """Parameters and time of training."""
     rows = [
         (
             one["label"],

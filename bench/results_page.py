@@ -1,0 +1,118 @@
+"""docs/results.md from committed comparisons.
+
+    python bench/results_page.py                                   # the page anew
+    python bench/results_page.py subject-wisdm runs/subject-wisdm  # first take a comparison in
+
+A comparison's `comparison.json` becomes `bench/results/compare-<name>.json`, without the folder of
+the recordings; the page has a part for each of them, in alphabetical order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from smoothdistill.evaluation.comparison.page import (
+    convergence_table,
+    cost_table,
+    role_table,
+)
+from smoothdistill.evaluation.comparison.tables import markdown_text
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = REPOSITORY / "bench" / "results", REPOSITORY / "docs" / "results.md"
+
+HEAD = """# Results on real recordings
+
+Made by `python bench/results_page.py` from the comparisons in `bench/results/`, which
+`smoothdistill compare` wrote ([how](compare.md)). All methods have the same folds, seeds, epochs
+and rule of selection, and are tested on people whom they have not seen, unless a table says
+otherwise. The recordings are no part of this project.
+"""
+
+
+def without_places(value: Any) -> Any:
+    """The same content without where the recordings and the cells lay."""
+    if isinstance(value, dict):
+        return {k: without_places(v) for k, v in value.items() if k not in ("root", "folder")}
+    if isinstance(value, list):
+        return [without_places(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"(?m)^root = .*\n", "", value)
+    return value
+
+
+def take_in(name: str, folder: Path) -> Path:
+    """Copy a comparison to the results."""
+    content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    if not content["is_complete"]:
+        raise SystemExit(f"{folder} is not complete: its cells are missing or failed.")
+    path = RESULTS / f"compare-{name}.json"
+    text = json.dumps(without_places(content), ensure_ascii=False, separators=(",", ":"))
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def rows_of(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(headings)} |", "|---" + "|--:" * (len(headings) - 1) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def folded(title: str, text: str) -> str:
+    """What a reader opens if he wants to."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def part(name: str, content: dict[str, Any]) -> str:
+    """The part of the page that one comparison has."""
+    data, environment = content["data"], content["environment"]
+    tables = (
+        ("Student, teacher, and what validation chose (macro-F1)", role_table(content)),
+        (
+            "Convergence, in points: standard deviation of validation macro-F1 from epoch to "
+            "epoch, and training minus validation accuracy",
+            convergence_table(content),
+        ),
+        ("Cost of training", cost_table(content)),
+    )
+    grid = f"```toml\n{content['config'].strip()}\n```"
+    details = "\n\n".join(
+        folded(title, rows_of(table.headings, table.rows)) for title, table in tables
+    )
+    return (
+        f"## {name}\n\n"
+        f"{data['name']}: {data['num_windows']:,} windows of {data['window_samples']} samples at "
+        f"{data['sample_rate_hz']:g} Hz, {data['num_channels']} channels, {data['num_subjects']} "
+        f"people.\n\n"
+        f"{markdown_text(content)}\n{details}\n\n"
+        f"{folded('The grid', grid)}\n\n"
+        f"Python {environment['python']}, torch {environment['torch']}, {environment['device']} "
+        f"({environment['cpu_capability']}), {environment['num_threads']} thread(s) a cell.\n"
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    paths = sorted(RESULTS.glob("compare-*.json"))
+    contents = {
+        path.stem.removeprefix("compare-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in paths
+    }
+    return "\n".join([HEAD, *(part(name, content) for name, content in contents.items())])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Take a comparison in, if one is named, and write the page."""
+    if arguments:
+        name, folder = arguments
+        take_in(name, Path(folder))
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
