@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +16,6 @@ from typer.testing import CliRunner
 from smoothdistill.cli import app
 from smoothdistill.methods import METHODS, Multitask
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 GRID = """
 [data]
 name = "synthetic"
@@ -211,7 +209,7 @@ def test_a_signal_saves_what_processes_have_under_way(number, code, tmp_path):
     """A terminal's Ctrl-C goes to the whole group, SIGTERM to one process."""
     text = GRID.replace("epochs = 1", "epochs = 400\nbatch_size = 16")
     (tmp_path / "grid.toml").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", "from smoothdistill.cli import main; main()", "compare", "--config",
          "grid.toml", "--out", "out", "--jobs", "2"],
