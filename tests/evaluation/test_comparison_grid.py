@@ -128,7 +128,7 @@ def _process(grid, out):
         "import sys\nfrom smoothdistill.evaluation import compare\n"
         "compare(sys.argv[1], out=sys.argv[2])\n"
     )
-    # Of the package that is tested: the checkout may have no kernels, whose last bits are their own.
+    # The package that is tested: a checkout may have no kernels, whose last bits are their own.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, str(grid), str(out)],
