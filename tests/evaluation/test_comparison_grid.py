@@ -132,7 +132,7 @@ def _process(grid, out):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, str(grid), str(out)],
-        cwd=Path(grid).parent, env=environment, stderr=subprocess.PIPE, text=True,
+        cwd=grid.parent, env=environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
