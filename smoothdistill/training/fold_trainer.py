@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,11 +122,9 @@ class FoldTrainer:
         else:
             step.load_state_dict(saved[1])
             set_random_state(saved[2], self._data.device)
-        self._standardization = self._fit_standardization()
-        self._augmentation = self._fit_augmentation()
         self._started = time.perf_counter()
         while state.epoch < self._config.train.epochs:
-            self._train_epoch(step, state)
+            self.train_epoch(step, state)
             self._finish_epoch(step, state)
         self._test(step, state)
         return state
@@ -150,12 +149,14 @@ class FoldTrainer:
             steps_per_epoch=self._steps,
         )
 
-    def _fit_standardization(self) -> Standardization:
+    @cached_property
+    def _standardization(self) -> Standardization:
         if not self._config.train.standardize:
             return Standardization.identity(self._windows.num_channels).to(self._data.device)
         return Standardization.fit(self._windows, self._fold.train).to(self._data.device)
 
-    def _train_epoch(self, step: TrainStep, state: FoldState) -> None:
+    def train_epoch(self, step: TrainStep, state: FoldState) -> None:
+        """Train for an epoch, from where `state` stands in it, without validation."""
         config = self._config.train
         if state.step == 0 and step.begin_epoch(state.epoch, config.epochs):
             state.best = BestSoFar(step.method.selectable)
@@ -194,12 +195,13 @@ class FoldTrainer:
 
     def _variation(self, epoch: int) -> Callable[[Tensor, int], Tensor] | None:
         """What varies the windows of an epoch."""
-        if self._augmentation is None:
-            return None
         augmentation = self._augmentation
+        if augmentation is None:
+            return None
         return lambda signals, place: augmentation.apply_(signals, epoch, place)
 
-    def _fit_augmentation(self) -> Augmentation | None:
+    @cached_property
+    def _augmentation(self) -> Augmentation | None:
         config, fold = self._config, self._fold
         if not config.augment.is_on:
             return None
