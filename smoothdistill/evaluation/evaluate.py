@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from smoothdistill.errors import DataError
-from smoothdistill.splits import Fold, make_folds
+from smoothdistill.splits import Fold
 from smoothdistill.training.batches import DeviceWindows
-from smoothdistill.training.data_source import load_windows
+from smoothdistill.training.data_source import load_windows, make_split
 from smoothdistill.training.fold_state import BestSoFar, FoldState
 from smoothdistill.training.inference import predict_windows
 from smoothdistill.training.model_checkpoint import ModelCheckpoint
@@ -203,14 +203,7 @@ def _own_test_windows(
             f"`data` must have the fingerprint {str(about.get('fingerprint'))[:16]} of the run in "
             f"{str(path)!r}, but has {windows.fingerprint()[:16]} instead."
         )
-    split = run.config.split
-    folds = make_folds(
-        windows,
-        protocol=split.protocol,
-        num_folds=split.num_folds,
-        validation_fraction=split.validation_fraction,
-        seed=split.seed,
-    )
+    folds = make_split(run.config.split, windows)
     return windows, {fold.index: fold.test for fold in folds if fold.index in numbers}
 
 

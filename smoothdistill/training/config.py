@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from smoothdistill import presets
 from smoothdistill.methods import METHODS, validate_options
+from smoothdistill.training.config_file import parse_config, read_config
 from smoothdistill.training.toml_text import merge_overrides, to_toml
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ __all__ = [
 PRECISIONS = ("float32", "bfloat16")
 """What `train.precision` may be."""
 
-_MAX_FILE_BYTES = 1 << 20
 _MAX_SEED = 2**63 - 1
 
 
@@ -262,43 +260,20 @@ class RunConfig(_Section):
     @classmethod
     def from_toml(cls, text: str, overrides: Sequence[str] = ()) -> RunConfig:
         """Build from TOML text and ``section.key=value`` overrides, of which the last wins."""
-        try:
-            table = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ValueError(
-                f"`config` must be valid TOML, but {_lower(error)} instead."
-            ) from error
-        return cls.from_table(merge_overrides(table, overrides))
+        return cls.from_table(merge_overrides(parse_config(text), overrides))
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-        """Build from a TOML file of at most 1 MiB, or from what all variants of a preset share.
+        """Build from a TOML file of at most 1 MiB, or from the preset of that name.
+
+        Of a grid for `compare` this is what all of its variants share.
 
         Raises:
             FileNotFoundError: If there is neither.
         """
-        path = Path(path)
-        if not path.is_file() and str(path) in presets.names():
-            table = tomllib.loads(presets.path(str(path)).read_text(encoding="utf-8"))
-            del table["compare"]
-            return cls.from_table(merge_overrides(table, overrides))
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"`config` must be a TOML file or one of the presets "
-                f"({', '.join(presets.names())}), but {str(path)!r} does not exist instead."
-            )
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ValueError(
-                f"`config` must be a file of at most {_MAX_FILE_BYTES} bytes, "
-                f"but {str(path)!r} has {path.stat().st_size} instead."
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"`config` must be UTF-8 text, but {str(path)!r} is not instead."
-            ) from error
-        return cls.from_toml(text, overrides)
+        table = read_config(path)
+        table.pop("compare", None)
+        return cls.from_table(merge_overrides(table, overrides))
 
     def with_overrides(self, overrides: Sequence[str]) -> RunConfig:
         """A copy with ``section.key=value`` overrides applied, of which the last wins."""
@@ -332,8 +307,3 @@ def _require_name(section: str, name: str, known: Sequence[str]) -> None:
         raise ValueError(
             f"`{section}.name` must be one of {', '.join(known)}, but is {name!r} instead."
         )
-
-
-def _lower(error: Exception) -> str:
-    text = str(error)
-    return text[:1].lower() + text[1:]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from smoothdistill import presets
 from smoothdistill.training import RunConfig
 from smoothdistill.training import config as config_module
 
@@ -168,3 +169,10 @@ def test_every_key_says_what_it_is():
                     undocumented += [] if has_text else [f"{node.name}.{item.target.id}"]
     assert not undocumented
     assert issubclass(RunConfig, BaseModel)
+
+
+def test_a_grid_gives_what_all_of_its_variants_share(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text("[train]\nepochs = 3\n[compare]\nseeds = [0, 1]\n")
+    assert RunConfig.from_file(path) == RunConfig.from_table({"train": {"epochs": 3}})
+    assert RunConfig.from_file("quick") == RunConfig.from_file(presets.path("quick"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from smoothdistill import presets
 from smoothdistill.methods import METHODS, validate_options
 from smoothdistill.training import RunConfig
+from smoothdistill.training.config_file import parse_config, read_config
 from smoothdistill.training.toml_text import merge_overrides, to_toml
 
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["CompareConfig", "Variant", "VariantConfig", "find_config"]
+__all__ = ["CompareConfig", "Variant", "VariantConfig"]
 
 Role = Literal["selected", "student", "teacher"]
 
 _SECTIONS = ("data", "model", "method", "train", "augment", "split")
-_MAX_FILE_BYTES = 1 << 20
 _MAX_SEED = 2**63 - 1
 _ALL = "all"
 
@@ -256,14 +254,7 @@ class CompareConfig(_Section):
     @classmethod
     def from_toml(cls, text: str, overrides: Sequence[str] = ()) -> CompareConfig:
         """Build from TOML text and ``section.key=value`` overrides, of which the last wins."""
-        try:
-            table = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            reason = str(error)
-            raise ValueError(
-                f"`config` must be valid TOML, but {reason[:1].lower()}{reason[1:]} instead."
-            ) from error
-        return cls.from_table(merge_overrides(table, overrides))
+        return cls.from_table(merge_overrides(parse_config(text), overrides))
 
     @classmethod
     def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> CompareConfig:
@@ -272,37 +263,8 @@ class CompareConfig(_Section):
         Raises:
             FileNotFoundError: If there is neither.
         """
-        path = find_config(path)
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ValueError(
-                f"`config` must be a file of at most {_MAX_FILE_BYTES} bytes, "
-                f"but {str(path)!r} has {path.stat().st_size} instead."
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"`config` must be UTF-8 text, but {str(path)!r} is not instead."
-            ) from error
-        return cls.from_toml(text, overrides)
+        return cls.from_table(merge_overrides(read_config(path), overrides))
 
     def to_toml(self) -> str:
         """TOML text that `from_toml` reads back to an equal configuration."""
         return to_toml(self.model_dump(exclude_none=True, exclude_defaults=True))
-
-
-def find_config(path: str | Path) -> Path:
-    """A grid file, or the preset of that name where there is no such file.
-
-    Raises:
-        FileNotFoundError: If there is neither.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    if str(path) in presets.names():
-        return presets.path(str(path))
-    raise FileNotFoundError(
-        f"`config` must be a TOML file or one of the presets ({', '.join(presets.names())}), "
-        f"but {str(path)!r} does not exist instead."
-    )
