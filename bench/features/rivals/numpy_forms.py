@@ -27,14 +27,14 @@ SPECTRAL = (
 )  # fmt: skip
 
 
-def _chunks(case: Case, chunk: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def chunks(case: Case, chunk: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """First window, and a view [time, channels, windows] of its chunk."""
     windows = case.windows()
     for first in range(0, len(windows), chunk):
         yield first, windows[first : first + chunk].transpose(2, 1, 0)
 
 
-def _place(sorted_values: NDArray, share: float) -> NDArray:
+def quantile_of_sorted(sorted_values: NDArray, share: float) -> NDArray:
     """Quantile with linear interpolation, from values sorted along the first axis."""
     place = share * (len(sorted_values) - 1)
     low = int(place)
@@ -49,6 +49,18 @@ def _nearest(count: int, below: NDArray, above: NDArray) -> NDArray:
     in order of size, so their largest distance is at one end of the run, and least over all runs.
     """
     return np.maximum(below, above).min(axis=0)
+
+
+def mad_of_sorted(sorted_values: NDArray, median: NDArray) -> NDArray:
+    """Median distance from the median, from values sorted along the first axis."""
+    half = (len(sorted_values) - 1) // 2
+    runs = len(sorted_values) - half
+    below = median - sorted_values[:runs]
+    above = sorted_values[half:] - median
+    lower = _nearest(half + 1, below, above)
+    if len(sorted_values) % 2:
+        return lower
+    return 0.5 * (lower + _nearest(half + 2, below[: runs - 1], above[1:]))
 
 
 def statistical_call(case: Case, dtype: DTypeLike, chunk: int) -> Callable[[], dict[str, NDArray]]:
@@ -70,20 +82,11 @@ def statistical_call(case: Case, dtype: DTypeLike, chunk: int) -> Callable[[], d
         counts = changed.sum(axis=0, dtype=np.uint8 if num_time <= 256 else np.uint32)
         return counts / np.dtype(dtype).type(num_time - 1)
 
-    def mad(ordered: NDArray, median: NDArray) -> NDArray:
-        runs = num_time - half
-        below = median - ordered[:runs]
-        above = ordered[half:] - median
-        lower = _nearest(half + 1, below, above)
-        if num_time % 2:
-            return lower
-        return 0.5 * (lower + _nearest(half + 2, below[: runs - 1], above[1:]))
-
     def call() -> dict[str, NDArray]:
         out = {name: np.empty((num_channels, num_windows), dtype) for name in STATISTICAL}
         out["sma"] = np.empty((1, num_windows), dtype)
         out["corr"] = np.empty((len(CHANNEL_PAIRS), num_windows), dtype)
-        for first, view in _chunks(case, chunk):
+        for first, view in chunks(case, chunk):
             size = view.shape[2]
             place = slice(first, first + size)
             if size == chunk:
@@ -125,8 +128,8 @@ def statistical_call(case: Case, dtype: DTypeLike, chunk: int) -> Callable[[], d
             row["min"][:], row["max"][:] = x[0], x[-1]
             np.subtract(x[-1], x[0], out=row["ptp"])
             row["median"][:] = 0.5 * (x[half] + x[num_time // 2])
-            np.subtract(_place(x, 0.75), _place(x, 0.25), out=row["iqr"])
-            row["mad"][:] = mad(x, row["median"])
+            np.subtract(quantile_of_sorted(x, 0.75), quantile_of_sorted(x, 0.25), out=row["iqr"])
+            row["mad"][:] = mad_of_sorted(x, row["median"])
         return out
 
     return call
@@ -158,7 +161,7 @@ def usual_call(case: Case, dtype: DTypeLike, chunk: int) -> Callable[[], dict[st
             "min": first[0],
             "max": first[-1],
             "median": median,
-            "iqr": _place(first, 0.75) - _place(first, 0.25),
+            "iqr": quantile_of_sorted(first, 0.75) - quantile_of_sorted(first, 0.25),
             "rms": np.sqrt(energy),
             "mad": 0.5 * (distance[..., half] + distance[..., upper]),
             "skew": np.einsum("nct,nct->nc", square, c) / case.window_samples / variance**1.5,
@@ -250,7 +253,7 @@ def dft_call(case: Case, dtype: DTypeLike, chunk: int) -> Callable[[], dict[str,
 
     def call() -> dict[str, NDArray]:
         out = {name: np.empty((num_channels, num_windows), dtype) for name in SPECTRAL}
-        for first, view in _chunks(case, chunk):
+        for first, view in chunks(case, chunk):
             size = view.shape[2]
             x = view.astype(dtype, order="C").reshape(num_time, -1)
             x -= mean_of @ x
