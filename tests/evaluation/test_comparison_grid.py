@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -115,12 +116,26 @@ def test_after_a_kill_between_cells_the_bytes_are_the_same(copied, small_grid, s
     assert {name: (copied / name).read_bytes() for name in expected} == expected
 
 
-def test_processes_give_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_workers_give_the_same_bytes(tmp_path, backend):
     config = CompareConfig.from_toml(TINY)
     alone = compare(config, out=tmp_path / "alone", progress=False).folder
-    found = compare(config, out=tmp_path / "two", jobs=2, backend="processes", progress=False)
+    with _cluster() if backend == "dask" else nullcontext():
+        found = compare(config, out=tmp_path / "two", jobs=2, backend=backend, progress=False)
     for name in ("scores.csv", "per_subject.csv", "differences.csv", "table.md", "grid.toml"):
         assert (found.folder / name).read_bytes() == (alone / name).read_bytes(), name
+
+
+@contextmanager
+def _cluster():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        yield
 
 
 def _process(grid, out):

@@ -57,7 +57,7 @@ class Outcome:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity: Dask hashes its tasks
 class CellTrainer:
     """Trains one cell after the other; sent to worker processes.
 
