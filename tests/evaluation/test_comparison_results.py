@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from html.parser import HTMLParser
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ import smoothdistill as sd
 from smoothdistill.errors import CheckpointError, DataError
 from smoothdistill.evaluation import compare, write_comparison
 from smoothdistill.evaluation.comparison.headline import MINUS, headline, points
+from smoothdistill.evaluation.comparison.pairs import SURE, find_pair, pair_table
 from smoothdistill.training import METRICS
 
 TASKS = ("activity", "placement")
 LABELS = ("multitask", "smooth-distill", "teacher only", "leaking")
 FILES = {
     "cells", "cells.json", "grid.toml", "comparison.json", "scores.csv", "per_subject.csv",
-    "differences.csv", "table.md", "table.tex", "report.html", "figures",
+    "differences.csv", "pairs.csv", "table.md", "table.tex", "report.html", "figures",
 }  # fmt: skip
 
 
@@ -122,6 +124,52 @@ def test_differences_are_differences_of_scores(small_comparison):
     assert {row["num_subjects"] for row in paired} == {6}
 
 
+def test_pairs_of_the_baseline_are_its_differences(small_comparison):
+    content = small_comparison.content
+    pooled = [row for row in small_comparison.differences() if row["of"] == "pooled"]
+    for row in pooled:
+        found = find_pair(content, row["task"], row["variant"], "multitask")
+        if row["why_not"]:
+            assert found is None
+        else:
+            assert found == (row["difference"], *row["ci95"])
+            value, low, high = found
+            assert find_pair(content, row["task"], "multitask", row["variant"]) == (
+                -value, -high, -low,
+            )  # fmt: skip
+
+
+def test_every_pair_is_there_once(small_comparison):
+    rows = _rows(small_comparison.folder, "pairs.csv")
+    expected = [
+        (task, later, earlier)
+        for task in TASKS
+        for earlier, later in combinations(LABELS[:3], 2)  # the last has another protocol
+    ]
+    assert [(row["task"], row["variant"], row["over"]) for row in rows] == expected
+    table = {(row["variant"], row["task"]): row for row in small_comparison.table()}
+    for row in rows:
+        mine, over = (table[row[side], row["task"]]["macro_f1"] for side in ("variant", "over"))
+        assert float(row["difference"]) == pytest.approx(mine - over)
+        assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
+
+
+def test_the_table_of_pairs_is_antisymmetric(small_comparison):
+    content = small_comparison.content
+    for task in TASKS:
+        table = pair_table(content, task)
+        assert table.headings == ("variant", "1", "2", "3", "4")
+        assert [row[0] for row in table.rows] == [f"{n} {x}" for n, x in enumerate(LABELS, 1)]
+        entries = [row[1:] for row in table.rows]
+        for row in range(4):
+            assert entries[row][row] == entries[row][3] == entries[3][row] == ""
+            for column in range(row):
+                one, other = entries[row][column], entries[column][row]
+                assert one.endswith(SURE) == other.endswith(SURE)
+                signs = str.maketrans({"+": MINUS, MINUS: "+"})
+                assert one.translate(signs) == other
+
+
 def test_another_protocol_has_no_pairs_and_is_called_leaking(small_comparison):
     rows = [row for row in small_comparison.differences() if row["variant"] == "leaking"]
     assert {row["why_not"] for row in rows} == {"another protocol (published)"}
@@ -209,8 +257,8 @@ def test_everything_is_rebuilt_without_data_and_training(small_comparison, tmp_p
     monkeypatch.setattr("smoothdistill.training.trainer.Trainer.resume", None)
     write_comparison(folder)
     assert {path.name for path in folder.iterdir()} == FILES
-    for name in ("comparison.json", "scores.csv", "per_subject.csv", "differences.csv", "table.md",
-                 "table.tex", "report.html"):  # fmt: skip
+    for name in ("comparison.json", "scores.csv", "per_subject.csv", "differences.csv",
+                 "pairs.csv", "table.md", "table.tex", "report.html"):  # fmt: skip
         assert (folder / name).read_bytes() == (small_comparison.folder / name).read_bytes(), name
 
 

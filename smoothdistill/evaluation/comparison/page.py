@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smoothdistill.evaluation.comparison.headline import best_variant, main_differences, points
+from smoothdistill.evaluation.comparison.pairs import pair_table
 from smoothdistill.evaluation.comparison.tables import (
     comparison_rows,
     footnotes,
@@ -70,6 +71,7 @@ def comparison_page(
         tables=[(task, task_table(content, task)) for task in content["tasks"]],
         notes=footnotes(content),
         differences=[(task, _difference_table(content, task)) for task in content["tasks"]],
+        pairs=[(task, pair_table(content, task)) for task in content["tasks"]],
         no_figures=no_figures,
         figures=figures,
         roles=role_table(content),

@@ -26,6 +26,7 @@ from smoothdistill.evaluation.comparison.differences import (
     pooled_difference,
     subject_scores,
 )
+from smoothdistill.evaluation.comparison.pairs import pair_rows
 from smoothdistill.training.roles import ROLES
 from smoothdistill.training.tallies import METRICS
 
@@ -78,6 +79,7 @@ def comparison_content(plan: Plan, results: Sequence[CellResult]) -> dict[str, A
             plan.baseline,
         ),
         "differences": _differences(plan, by_label, tasks, bootstrap),
+        "pairs": pair_rows(plan.variants, by_label, tasks, bootstrap),
         "cells": [_cell(result) for result in results],
     }
 

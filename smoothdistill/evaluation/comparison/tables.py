@@ -39,6 +39,7 @@ LEAK_SENTENCE = (
     "little about new people"
 )
 
+_PAIR_COLUMNS = ("task", "variant", "over", "difference", "low", "high")
 _DIFFERENCE_COLUMNS = (
     "variant", "baseline", "task", "metric", "of", "difference", "low", "high", "p_value",
     "p_holm", "num_subjects", "num_cells", "why_not",
@@ -222,6 +223,14 @@ def write_tables(
                 for name in _DIFFERENCE_COLUMNS
             ]
             for row in content["differences"]
+        ),
+    )
+    _write_csv(
+        out / "pairs.csv",
+        _PAIR_COLUMNS,
+        (
+            [row["task"], row["variant"], row["over"], row["difference"], *row["ci95"]]
+            for row in content["pairs"]
         ),
     )
     _write_text(out / "table.md", markdown_text(content))
