@@ -47,8 +47,10 @@ def _run(*arguments):
 def _start(*arguments, cwd, code=MAIN, **options):
     """A real process, as a user starts it."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    # Hears Ctrl-C even if the tests run in the background of a shell, which has it ignored.
     return subprocess.Popen(
         [sys.executable, "-c", code, "features", *arguments],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         cwd=cwd, env=environment, text=True, **options,
     )  # fmt: skip
 
