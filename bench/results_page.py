@@ -113,9 +113,10 @@ QUESTIONS = (
     ("smooth-distill", "smooth-distill, published layout", "All of the window read, the average "
      "warmed up"),
     ("ema-only", "multitask", "Averaging the weights"),
+    ("smooth-distill", "multitask", "Distilling from the average"),
     ("smooth-distill", "ema-only", "Distilling from the average, beyond averaging"),
-    ("best", "smooth-distill", "Turning, scaling and jittering the training windows"),
-    ("best", "ema-only, turned windows", "Distilling, where windows are turned"),
+    ("best", "ema-only", "Turning, scaling and jittering the training windows"),
+    ("smooth-distill, turned windows", "best", "Distilling, where windows are turned"),
 )  # fmt: skip
 """A variant, the one that it is held against, and what the step between them is."""
 
