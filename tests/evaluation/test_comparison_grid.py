@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, nullcontext
 
 import pytest
+from filelock import FileLock
 
 import smoothdistill as sd
 from smoothdistill.errors import CheckpointError, DataError
@@ -114,6 +115,15 @@ def test_after_a_kill_between_cells_the_bytes_are_the_same(copied, small_grid, s
         (copied / name).unlink()
     compare(CompareConfig.from_toml(small_grid), out=copied, progress=False)
     assert {name: (copied / name).read_bytes() for name in expected} == expected
+
+
+def test_one_comparison_at_a_time_fills_a_folder(copied, small_grid):
+    with FileLock(copied / "cells" / ".lock"):
+        before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+        with pytest.raises(ValueError, match="`out` must be a folder that no other comparison is"):
+            compare(CompareConfig.from_toml(small_grid), out=copied, progress=False)
+        assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
+    compare(CompareConfig.from_toml(small_grid), out=copied, progress=False)
 
 
 @pytest.mark.parametrize("backend", ["processes", "dask"])
@@ -267,7 +277,8 @@ def test_a_signal_between_cells_stops_the_grid(tmp_path, monkeypatch):
     monkeypatch.setattr(CellTrainer, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
-    assert not list((tmp_path / "cells").iterdir())
+    assert not _cells(tmp_path)
+    assert not list((tmp_path / "cells").glob(".stop*"))
 
 
 def test_keys_depend_on_what_decides_the_result_and_on_nothing_else(tmp_path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from smoothdistill.errors import SmoothDistillError
 from smoothdistill.evaluation.comparison.config import CompareConfig
@@ -122,12 +125,34 @@ def compare(
     check_jobs(jobs, backend)
     folder = None if out is None else Path(out)
     plan, folder = plan_comparison(config_or_runs, folder, baseline)
-    plan.write(folder)
-    if plan.source == "grid":
+    if plan.source != "grid":
+        plan.write(folder)
+        return write_comparison(folder)
+    with _claimed(folder):
+        plan.write(folder)
         write_text(folder / "grid.toml", plan.config_text)
         show = sys.stderr.isatty() if progress is None else progress
         train_grid(plan, folder, jobs=jobs, backend=backend, retry=retry, show=show)
-    return write_comparison(folder)
+        return write_comparison(folder)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Let nobody else train cells of this folder meanwhile; the claim ends with the process."""
+    cells = folder / "cells"
+    cells.mkdir(exist_ok=True)
+    lock = FileLock(cells / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"`out` must be a folder that no other comparison is filling, but {str(folder)!r} is "
+            "being filled instead; `--jobs` trains several cells at a time."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def plan_comparison(

@@ -62,7 +62,6 @@ def train_grid(
     todo = [cell for cell in plan.work if states[cell.folder] not in passed]
     if backend == "threads" or num_workers == 1 or len(todo) == 1:
         num_workers, backend = 1, "threads"  # which is this very thread
-    (out / "cells").mkdir(parents=True, exist_ok=True)
     stop_file = out / "cells" / f".stop-{os.getpid()}"
     stop_file.unlink(missing_ok=True)
     trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend)

@@ -57,7 +57,7 @@ def comparison_page(
         lead=(
             f"{len(content['tasks'])} task{'s' if len(content['tasks']) != 1 else ''} "
             f"({', '.join(content['tasks'])}), {data.get('num_subjects', '?')} subjects, "
-            f"{data.get('num_windows', '?')} windows; {finished} runs of one fold each."
+            f"{data.get('num_windows', 0):,} windows; {finished} runs of one fold each."
         ),
         sections=_SECTIONS,
         headline=content["headline"],
