@@ -19,7 +19,6 @@ from typing import Any
 from smoothdistill.evaluation.comparison.headline import points
 from smoothdistill.evaluation.comparison.page import (
     convergence_table,
-    cost_table,
     role_table,
 )
 from smoothdistill.evaluation.comparison.pairs import SURE, find_pair, pair_table
@@ -80,7 +79,6 @@ def part(name: str, content: dict[str, Any]) -> str:
             "epoch, and training minus validation accuracy",
             convergence_table(content),
         ),
-        ("Cost of training", cost_table(content)),
     )
     grid = f"```toml\n{content['config'].strip()}\n```"
     tables += tuple(

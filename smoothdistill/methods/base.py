@@ -102,6 +102,15 @@ class Method(ABC):
         del student, epoch, num_epochs
         return False
 
+    def first_teacher_epoch(self, num_epochs: int) -> int:
+        """Number, from 0, of the first epoch whose averaged copy may be chosen in validation.
+
+        Args:
+            num_epochs: Number of epochs of the training.
+        """
+        del num_epochs
+        return 0
+
     def batch_loss(
         self,
         student: nn.Module,
@@ -239,9 +248,11 @@ class Method(ABC):
         return {task: by_task[task] for task in self.tasks}
 
     def task_weights(self) -> dict[str, float]:
-        """Weight of each task in the total; equal shares that sum to 1 unless options say more."""
-        share = 1.0 / len(self.tasks)
-        return self.options.task_weights or dict.fromkeys(self.tasks, share)
+        """Weight of each task in the total, in the order of `tasks`; equal shares unless given."""
+        given = self.options.task_weights
+        if given is None:
+            return dict.fromkeys(self.tasks, 1.0 / len(self.tasks))
+        return {task: given[task] for task in self.tasks}
 
 
 def require_student(method: Method, student: nn.Module, kind: type[Student]) -> Student:

@@ -16,6 +16,7 @@ from smoothdistill.optim import MultitaskKDLoss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -45,12 +46,18 @@ class _Generations(nn.Module):
         super().__init__()
         self._build, self._num_classes = build, dict(num_classes)
         self.network = build(num_classes)
-        self.previous = build(num_classes).requires_grad_(False)
+        self.previous = build(num_classes).requires_grad_(False).eval()
         self.register_buffer("generation", torch.zeros((), dtype=torch.int64))
 
     def forward(self, signals: Tensor) -> dict[str, Tensor]:
         logits: dict[str, Tensor] = self.network(signals)
         return logits
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but the one before only ever predicts."""
+        super().train(mode)
+        self.previous.eval()
+        return self
 
     def begin_anew(self) -> None:
         """Hand the weights down, and draw new ones."""

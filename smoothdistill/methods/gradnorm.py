@@ -84,6 +84,14 @@ class GradNorm(Multitask):
         """By task the factor of its cross-entropy."""
         return tuple(f"{task}_factor" for task in self.tasks)
 
+    def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
+        """Let the factors themselves sum to their number again, so that steps keep their size."""
+        del epoch, num_epochs
+        factors = require_student(self, student, _WithFactors).factors
+        with torch.no_grad():
+            factors.copy_(_settled(factors))
+        return False
+
     def batch_loss(
         self,
         student: nn.Module,
@@ -103,16 +111,23 @@ class GradNorm(Multitask):
             torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in found.losses
         ]
         lengths = torch.stack([one.norm() for one in gradients])
-        factors = student.factors.clamp(min=_LEAST_FACTOR)
-        factors = factors * (len(factors) / factors.detach().sum())  # the steps have moved the sum
+        # The steps have moved the sum. As if nothing were clamped in the gradient: a factor at the
+        # bottom must find its way back.
+        factors = student.factors + (_settled(student.factors) - student.factors).detach()
         with torch.no_grad():
             first = student.get_buffer("first_losses")
             first.copy_(torch.where(first > 0.0, first, losses))
             rates = losses / first.clamp(min=torch.finfo(first.dtype).tiny)
-            rates = rates / rates.mean()
+            rates = rates / rates.mean().clamp(min=torch.finfo(rates.dtype).tiny)  # no label: 0
             aims = (factors * lengths).mean() * rates**self.options.asymmetry
         balance = (factors * lengths - aims).abs().sum()
         weights = losses.new_tensor(list(self.task_weights().values()))
         # The balance has a gradient for the factors only, and is no part of the loss's value.
         total = (weights * factors.detach() * losses).sum() + (balance - balance.detach())
         return found.parts(total, dict(zip(self.other_parts, factors, strict=True)))
+
+
+def _settled(factors: Tensor) -> Tensor:
+    """Factors that sum to their number, none of them switched off."""
+    settled = factors.detach().clamp(min=_LEAST_FACTOR)
+    return settled * (len(settled) / settled.sum())

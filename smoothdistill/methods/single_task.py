@@ -50,8 +50,9 @@ class SeparateNetworks(nn.Module):
 class SingleTask(Multitask):
     """A network of its own for every task, each by cross-entropy alone; they share nothing.
 
-    They are trained side by side, which is the same as one after the other: Adam steps each weight
-    by its own gradients. Training and inference cost as much as all of the networks.
+    They are trained side by side, which gives the weights of one after the other: Adam steps each
+    by its own gradients. But one epoch is chosen for all of them, by macro-F1 averaged over tasks,
+    where each alone would keep its own. Training and inference cost as much as all of the networks.
 
     Source:
         The baseline of the same name in the published code of Smooth-Distill (arXiv 2507.00061).

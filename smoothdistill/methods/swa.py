@@ -30,8 +30,9 @@ class SWAOptions(LossOptions):
 class SWA(Multitask):
     """`Multitask`, and what is used is the average of the weights at the ends of late epochs.
 
-    Up to `start` the average is the student itself; from then on each end of an epoch counts as
-    much as any other. The learning rate stays as it is.
+    Up to `start` the average is the student itself, and is not chosen; from then on each end of an
+    epoch counts as much as any other. Short trainings have few such ends: with 5 epochs and the
+    default `start` it is the mean of two. The learning rate stays as it is.
 
     Source:
         Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI
@@ -42,6 +43,10 @@ class SWA(Multitask):
     Options: ClassVar[type[LossOptions]] = SWAOptions
     options: SWAOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("teacher",)
+
+    def first_teacher_epoch(self, num_epochs: int) -> int:
+        """The first whose end is averaged."""
+        return int(self.options.start * num_epochs)
 
     def build_teacher(
         self,
@@ -56,7 +61,7 @@ class SWA(Multitask):
                 raise ValueError(f"`{name}` must be given for the method swa, but is None instead.")
         assert num_epochs is not None
         assert steps_per_epoch is not None
-        first = int(self.options.start * num_epochs) * steps_per_epoch
+        first = self.first_teacher_epoch(num_epochs) * steps_per_epoch
         return EMATeacher(
             model,
             schedule=average_from(first, steps_per_epoch),

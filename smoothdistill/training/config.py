@@ -212,8 +212,8 @@ class SplitConfig(_Section):
     validation_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of what is left for training that chooses the best epoch, in (0, 1)."""
 
-    seed: int = Field(default=0, ge=0, le=_MAX_SEED)
-    """Seed of the split, in [0, 2**63); apart from `train.seed`, so that seeds share folds."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of the split, in [0, 2**32); apart from `train.seed`, so that seeds share folds."""
 
     folds: tuple[int, ...] | None = None
     """Numbers of the folds to run, from 0; all if not given."""

@@ -225,7 +225,10 @@ class FoldTrainer:
             else:
                 validation[one] = scores
         means = {one: mean_over_tasks(scores.macro_f1) for one, scores in validation.items()}
+        first_of_teacher = step.method.first_teacher_epoch(self._config.train.epochs)
         for one, model in _models(step).items():
+            if one == "teacher" and state.epoch < first_of_teacher:
+                continue
             state.best.offer(one, state.epoch, means[one], model.state_dict())
         train_means = self._meter(step, state).means()
         seconds = state.seconds + time.perf_counter() - begun

@@ -12,6 +12,7 @@ import time
 from contextlib import contextmanager, nullcontext
 
 import pytest
+import torch
 from filelock import FileLock
 
 import smoothdistill as sd
@@ -115,6 +116,18 @@ def test_after_a_kill_between_cells_the_bytes_are_the_same(copied, small_grid, s
         (copied / name).unlink()
     compare(CompareConfig.from_toml(small_grid), out=copied, progress=False)
     assert {name: (copied / name).read_bytes() for name in expected} == expected
+
+
+def test_a_cell_is_trained_by_one_thread_wherever_it_is(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = compare(CompareConfig.from_toml(TINY), out=tmp_path / "out", progress=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    environments = [json.loads((c / "environment.json").read_text()) for c in _cells(found.folder)]
+    assert [one["num_threads"] for one in environments] == [1, 1]
 
 
 def test_one_comparison_at_a_time_fills_a_folder(copied, small_grid):

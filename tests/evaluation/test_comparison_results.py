@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+import shlex
 import shutil
 import sys
 from html.parser import HTMLParser
@@ -316,7 +317,8 @@ def test_runs_are_compared_by_method_and_seed(runs, tmp_path):
     # The fake runs' predictions are equal, whatever the method.
     assert [row["difference"] for row in pooled] == [0.0, 0.0]
     assert "is not told apart from multitask in activity macro-F1" in found.headline
-    assert "smoothdistill compare a b c" in content["config"]
+    again = shlex.join(["smoothdistill", "compare", *map(str, runs.values())])
+    assert content["config"] == f"{again} --baseline multitask"
     again = compare([runs["a"], sd.Run(runs["b"])], out=tmp_path / "two", baseline="smooth-distill")
     assert again.content["baseline"] == "smooth-distill"
     assert _text(write_comparison(found.folder).folder, "scores.csv")
@@ -358,6 +360,11 @@ def test_runs_that_cannot_be_compared(runs, tmp_path):
     with pytest.raises(ValueError, match=r"`baseline` must be one of the labels .* but is 'x' ins"):
         compare([runs["a"], runs["b"]], out=out, baseline="x")
     assert not out.exists()
+    out.mkdir()
+    (out / "grid.toml").touch()
+    with pytest.raises(ValueError, match=r"`out` must be a folder without a grid, but .* holds"):
+        compare([runs["a"], runs["b"]], out=out)
+    assert [path.name for path in out.iterdir()] == ["grid.toml"]
 
 
 def _content(rows, labels=("base", "one")):
@@ -386,6 +393,10 @@ def test_headlines_say_no_more_than_the_intervals():
     assert "is ahead of base by 2.1 points of activity macro-F1 [0.8, 3.3] (not confirmed" in (
         headline(_content([("one", "activity", 0.021, [0.008, 0.033], 0.2)]))
     )
+    against = _content([("one", "activity", 0.021, [0.008, 0.033], 0.001)])
+    against["differences"][1]["difference"] = -0.04  # of people
+    assert "is ahead of base by 2.1 points of activity macro-F1 [0.8, 3.3] (not confirmed by the " \
+        "rank test, person by person it is not)" in headline(against)  # fmt: skip
     several = headline(_content(
         [(name, "activity", 0.02 - 0.03 * place, [0.01 - 0.03 * place, 0.03 - 0.03 * place], 0.01)
          for place, name in enumerate(("one", "two"))], ("base", "one", "two"),

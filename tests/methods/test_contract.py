@@ -156,6 +156,27 @@ def test_a_task_without_labels_in_the_batch(name: str) -> None:
     assert float(out.cross_entropy[1]) == 0.0
 
 
+def test_task_weights_go_by_name(name: str) -> None:
+    if "task_weights" not in METHODS[name].Options.model_fields:
+        pytest.skip("not an option of this method")
+    given = {"activity": 0.9, "placement": 0.1}
+    totals = []
+    for weights in (given, dict(reversed(given.items()))):
+        torch.manual_seed(7)  # of dropout
+        step = make_step(name, TASKS["two"], task_weights=weights)
+        totals.append(float(step(*make_batch(5, TASKS["two"])).total))
+    assert totals[0] == totals[1]
+
+
+def test_a_batch_without_labels_is_no_fault(name: str) -> None:
+    step = make_step(name, TASKS["two"])
+    signals, targets = make_batch(5, TASKS["two"])
+    for labels in targets.values():
+        labels[:] = IGNORE_INDEX
+    assert torch.isfinite(step(signals, targets).total)
+    assert step.num_skipped == 0
+
+
 def test_a_network_of_another_method_is_refused() -> None:
     step = TrainStep(build(TASKS["two"]), "cross-task")
     with pytest.raises(TypeError, match="must be what `build_student` of the method cross-task"):
@@ -349,6 +370,9 @@ def test_a_generation_is_taught_by_the_one_before() -> None:
     after = step.model.previous.state_dict()
     assert all(torch.equal(after[key], handed_down[key]) for key in after)
     assert not step.begin_epoch(3, NUM_EPOCHS)
+    assert step.model.training
+    assert step.model.network.training
+    assert not step.model.previous.training  # of networks with dropout or batch norm
     with pytest.raises(ValueError, match=r"`train\.epochs` must be at least 2 for the generations"):
         step.begin_epoch(0, 1)
 
@@ -384,6 +408,15 @@ def test_gradnorm_pulls_the_tasks_that_lag() -> None:
     assert float(step.model.factors.grad[1 - longer]) == pytest.approx(
         -lengths[1 - longer], rel=1e-4
     )
+    with torch.no_grad():
+        step.model.factors[:] = torch.tensor([2.5, -0.1])
+    out = step.method.batch_loss(step.model, step.teacher.model, signals, targets)
+    assert 0.0 < float(out.others["placement_factor"]) < 0.01
+    step.optimizer.zero_grad()
+    out.total.backward()
+    assert float(step.model.factors.grad[1]) != 0.0  # and finds its way back
+    with torch.no_grad():
+        step.model.factors[:] = 1.0
     outs = train(step, TASKS["two"], 0, 3)
     factors = torch.stack(list(outs[-1].others.values()))
     assert float(factors.sum()) == pytest.approx(2.0, rel=1e-5)

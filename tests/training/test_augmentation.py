@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from smoothdistill.training import Trainer, TrainStep
 from smoothdistill.training.augmentation import Augmentation
+from smoothdistill.training.checkpoint import load_checkpoint
 from smoothdistill.training.config import AugmentConfig, RunConfig
+from smoothdistill.training.interrupt import StopRequest
 
 DEVIATION = torch.tensor([1.0, 2.0, 0.5])
 
@@ -90,19 +93,36 @@ def test_options_have_their_ranges(key: str, value: float) -> None:
         RunConfig.from_table({"augment": {key: value}})
 
 
-def test_training_goes_on_to_the_same_bits(tiny, tmp_path) -> None:
-    """Two epochs in one go, and the second alone from a saved state."""
-    from smoothdistill.training import Trainer
+def test_training_goes_on_to_the_same_bits(tiny, tmp_path, monkeypatch) -> None:
+    """In one go, and stopped in the second gathering of the second epoch."""
+    windows = tiny.make_windows(per_subject=1000)
+    plain = tiny.make_trainer(tmp_path / "plain", epochs=2, batch_size=256).config.to_table()
+    table = {**plain, "augment": {"rotation_degrees": 30.0, "jitter": 0.05}}
 
-    augment = {"rotation_degrees": 30.0, "jitter": 0.05}
-    plain = tiny.make_trainer(tmp_path / "plain", epochs=1).config
-    table = {**plain.to_table(), "augment": augment}
+    def trainer(name: str, one: dict) -> Trainer:
+        return Trainer.from_config(RunConfig.from_table(one), out=tmp_path / name, progress=False)
+
     runs = [
-        Trainer.from_config(RunConfig.from_table(one), out=tmp_path / name, progress=False).fit(
-            tiny.make_windows(), num_folds=2, folds=[0]
-        )
-        for name, one in (("varied", table), ("again", table), ("not", plain.to_table()))
+        trainer("varied", table).fit(windows, num_folds=2, folds=[0]),
+        None,
+        trainer("not", plain).fit(windows, num_folds=2, folds=[0]),
     ]
+    num_steps = 0
+    train = TrainStep.__call__
+
+    def count(self, *batch):
+        nonlocal num_steps
+        num_steps += 1
+        return train(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", count)
+        patch.setattr(StopRequest, "requested", lambda self: num_steps >= 14)
+        with pytest.raises(KeyboardInterrupt):
+            trainer("again", table).fit(windows, num_folds=2, folds=[0])
+    saved = load_checkpoint(tmp_path / "again" / "fold-00" / "last.safetensors").metadata
+    assert (int(saved["epoch"]), int(saved["step"])) == (1, 6)  # a gathering is 4 batches
+    runs[1] = Trainer.resume(tmp_path / "again", data=windows)
     weights = [run.student(0).state_dict() for run in runs]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert any(not torch.equal(weights[0][key], weights[2][key]) for key in weights[0])

@@ -8,7 +8,7 @@ import torch
 
 from smoothdistill.errors import DataError, NonFiniteError
 from smoothdistill.methods import METHODS
-from smoothdistill.training import Run, RunConfig, Trainer
+from smoothdistill.training import Run, RunConfig, Trainer, fold_trainer
 from smoothdistill.training.data_source import load_windows
 
 
@@ -42,6 +42,14 @@ def test_every_method_trains(tiny, tmp_path, method):
     run = trainer.fit(tiny.make_windows(), num_folds=2)
     assert run.config.method.name == method
     assert math.isfinite(run.history["train_total"].sum())
+
+
+def test_before_swa_averages_its_copy_is_not_chosen(tiny, tmp_path, monkeypatch):
+    scores = iter(np.linspace(0.9, 0.1, 100))  # the first epoch would be the best
+    monkeypatch.setattr(fold_trainer, "mean_over_tasks", lambda _: next(scores))
+    trainer = tiny.make_trainer(tmp_path / "run", method="swa", method_options={"start": 0.5})
+    run = trainer.fit(tiny.make_windows(), num_folds=3, folds=[0])
+    assert run.summary["folds"][0]["best_epochs"] == {"student": 0, "teacher": 2}
 
 
 def test_some_folds_only_and_no_standardization(tiny, tmp_path):

@@ -167,6 +167,10 @@ def plan_comparison(
     """
     if isinstance(config_or_runs, Sequence) and not isinstance(config_or_runs, str):
         folder = _free(out or default_folder(Path("runs"), "comparison"))
+        if (folder / "grid.toml").exists():
+            raise ValueError(
+                f"`out` must be a folder without a grid, but {str(folder)!r} holds one instead."
+            )
         runs = [run.folder if isinstance(run, Run) else run for run in config_or_runs]
         plan = plan_of_runs(runs, folder, baseline)
     else:

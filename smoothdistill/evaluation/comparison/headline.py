@@ -87,13 +87,13 @@ def _about_pairs(
         label: sum(row["difference"] for row in rows if row["variant"] == label) for label in labels
     }
     shown = max(labels, key=lambda label: means[label])
-    p_values = {
-        row["task"]: row["p_holm"]
+    of_people = {
+        row["task"]: row
         for row in content["differences"]
         if (row["variant"], row["metric"], row["of"]) == (shown, "macro_f1", "subjects")
     }
     clauses = [
-        _clause(row, baseline if place == 0 else "it", p_values.get(row["task"]))
+        _clause(row, baseline if place == 0 else "it", of_people.get(row["task"], {}))
         for place, row in enumerate(row for row in rows if row["variant"] == shown)
     ]
     protocol = next(one["protocol"] for one in content["variants"] if one["label"] == baseline)
@@ -103,7 +103,7 @@ def _about_pairs(
     return sentences
 
 
-def _clause(row: Mapping[str, Any], baseline: str, p_value: float | None) -> str:
+def _clause(row: Mapping[str, Any], baseline: str, people: Mapping[str, Any]) -> str:
     score = f"{row['task']} macro-F1"
     low, high = (points(end, sign=False) for end in row["ci95"])
     span = f" [{low}, {high}]" if low != "—" else ""
@@ -113,9 +113,15 @@ def _clause(row: Mapping[str, Any], baseline: str, p_value: float | None) -> str
     by = points(abs(row["difference"]), sign=False)
     if where == "below":
         return f"falls behind {baseline} by {by} points of {score}{span}"
-    if _is_known(p_value) and p_value is not None and p_value <= _LEVEL:
+    p_value, of_people = people.get("p_holm"), people.get("difference")
+    if _is_known(of_people) and of_people is not None and of_people <= 0.0:
+        doubt = "person by person it is not"
+    elif not _is_known(p_value) or p_value is None:
+        doubt = "too few people"
+    elif p_value <= _LEVEL:
         return f"beats {baseline} by {by} points of {score}{span}"
-    doubt = f"p = {p_value:.3f}" if _is_known(p_value) else "too few people"
+    else:
+        doubt = f"p = {p_value:.3f}"
     return (
         f"is ahead of {baseline} by {by} points of {score}{span} "
         f"(not confirmed by the rank test, {doubt})"

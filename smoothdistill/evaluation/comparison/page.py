@@ -57,7 +57,7 @@ def comparison_page(
         lead=(
             f"{len(content['tasks'])} task{'s' if len(content['tasks']) != 1 else ''} "
             f"({', '.join(content['tasks'])}), {data.get('num_subjects', '?')} subjects, "
-            f"{data.get('num_windows', 0):,} windows; {finished} runs of one fold each."
+            f"{_grouped(data.get('num_windows'))} windows; {finished} runs of one fold each."
         ),
         sections=_SECTIONS,
         headline=content["headline"],
@@ -216,6 +216,10 @@ def _cell_table(content: Mapping[str, Any]) -> Table:
         )
     headings = [f"{task}, {role}" for task in content["tasks"] for role in ROLES]
     return Table(("variant", "seed", "fold", "state", *headings, "chosen"), tuple(rows))
+
+
+def _grouped(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
 
 
 def _scaled(value: float | None, factor: float, digits: int) -> str:

@@ -97,7 +97,8 @@ class CellRecord:
                     num_sets=len(names),
                     num_classes=len(record.class_names[task]),
                 )
-                digest = hashlib.sha256(np.stack([windows, targets]).astype("<i8").tobytes())
+                digest = hashlib.sha256(str(record.data.get("fingerprint")).encode())
+                digest.update(np.stack([windows, targets]).astype("<i8").tobytes())
                 truth[task] = digest.hexdigest()
         mine = record.history["fold"] == fold if "fold" in record.history else slice(None)
         parameters = record.summary.get("num_parameters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,16 @@ def plan_of_runs(folders: Sequence[str | Path], out: Path, baseline: str | None 
             f"`baseline` must be one of the labels ({', '.join(labels)}), "
             f"but is {chosen!r} instead."
         )
-    command = " ".join(["smoothdistill compare", *(run.folder.name for run in runs)])
-    return Plan("runs", f"{command} --baseline '{chosen}'", chosen, tuple(variants), tuple(cells))
+    words = ["smoothdistill", "compare", *(run.folder.as_posix() for run in runs)]
+    command = shlex.join([*words, "--baseline", chosen])
+    return Plan("runs", command, chosen, tuple(variants), tuple(cells))
 
 
 def _require_equal(what: str, name: str, first: Run, other: Run, read: Any) -> None:
     if read(first) != read(other):
         raise DataError(
             f"`runs` must have the same {what}, but {str(first.folder)!r} and "
-            f"{str(other.folder)!r} have different {name if name != what else what} instead."
+            f"{str(other.folder)!r} have different {name} instead."
         )
 
 

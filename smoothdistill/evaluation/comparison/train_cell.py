@@ -88,14 +88,15 @@ class CellTrainer:
             folder = self.out / cell.folder
             if self._must_stop():
                 return self._left(cell)
-            if not self.is_worker:
-                return _train(cell, folder)
-            self._settle_in()
-            with self._watch():
-                try:
+            with _one_thread():
+                if not self.is_worker:
                     return _train(cell, folder)
-                except (KeyboardInterrupt, SystemExit):  # the state is saved
-                    pass
+                self._settle_in()
+                with self._watch():
+                    try:
+                        return _train(cell, folder)
+                    except (KeyboardInterrupt, SystemExit):  # the state is saved
+                        pass
             return self._left(cell)
 
     def _left(self, cell: Cell) -> Outcome:
@@ -105,10 +106,7 @@ class CellTrainer:
         return Outcome(cell, cell_state(self.out / cell.folder)[0])
 
     def _settle_in(self) -> None:
-        """Make a worker process know what its parent knows, and take one core."""
-        import torch
-
-        torch.set_num_threads(1)
+        """Make a worker process know what its parent knows."""
         for name, method in self.methods.items():
             METHODS.setdefault(name, method)
         for name, model in self.models.items():
@@ -148,6 +146,19 @@ class CellTrainer:
         finally:
             is_done.set()
             watcher.join()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same for every cell, wherever it is trained: sums of several threads have other bits."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(cell: Cell, folder: Path) -> Outcome:
