@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-__all__ = ["BACKENDS", "check_backend", "count_workers", "results"]
+__all__ = ["BACKENDS", "check_backend", "count_workers", "results", "torch_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,6 +35,19 @@ CLUSTERS = {
 # Pieces, for each worker, that are in work or lie in memory while a slow one before them is waited
 # for. joblib by itself sets no limit.
 MOST_IN_FLIGHT = 4
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads inside, and as many as before after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_backend(backend: str) -> None:

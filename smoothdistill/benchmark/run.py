@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 from smoothdistill.benchmark import adam_ema, conv_pool, ema_update, linear, multitask_kd_loss
 from smoothdistill.benchmark.timing import Timing, compare, time_in_turns
 from smoothdistill.benchmark.workload import Case, Workload, check_equal_answers
+from smoothdistill.workers import torch_threads
 
-__all__ = ["BENCHMARKS", "GROUPS", "copy_bandwidth", "one_thread", "run_benchmarks"]
+__all__ = ["BENCHMARKS", "GROUPS", "copy_bandwidth", "run_benchmarks"]
 
 BENCHMARKS: dict[str, ModuleType] = {
     "adam_ema_": adam_ema,
@@ -24,26 +24,13 @@ BENCHMARKS: dict[str, ModuleType] = {
 GROUPS = {"ops": ("adam_ema_", "ema_update_", "multitask_kd_loss", "conv_pool", "linear")}
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread inside, and as many as before after it."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def copy_bandwidth(num_bytes: int = 64 << 20) -> float:
     """Bytes per second read plus written by a plain copy of float32, on one thread."""
     import torch
 
     source = torch.ones(num_bytes // 4)
     target = torch.empty_like(source)
-    with one_thread():
+    with torch_threads(1):
         timing = time_in_turns({"copy": lambda: target.copy_(source)}, num_rounds=9)["copy"]
     return 2 * num_bytes / timing.median
 
@@ -76,7 +63,7 @@ def run_benchmarks(
             raise ValueError(f"`names` must be among {known}, but is {name!r} instead.")
         for case in BENCHMARKS[name].CASES[: 1 if quick else None]:
             report(f"{name}: {case.name}")
-            with one_thread():
+            with torch_threads(1):
                 _run_case(name, case, found, quick=quick)
             gc.collect()  # the next case may need the memory
     return found

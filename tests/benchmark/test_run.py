@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from smoothdistill.benchmark import BENCHMARKS, GROUPS, copy_bandwidth, run_benchmarks
-from smoothdistill.benchmark.run import one_thread
 from smoothdistill.benchmark.tensors import MTL_NET_SHAPES, SMALL_SHAPES, make_tensors, size_of
 from smoothdistill.benchmark.timing import compare, time_in_turns
 from smoothdistill.benchmark.workload import Case, Workload, check_equal_answers
 from smoothdistill.models import MTLNet
+from smoothdistill.workers import torch_threads
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
@@ -99,7 +99,7 @@ def test_copies_have_a_bandwidth():
 
 def test_one_thread_is_given_back_after_an_error():
     def fail():
-        with one_thread():
+        with torch_threads(1):
             assert torch.get_num_threads() == 1
             raise KeyError
 

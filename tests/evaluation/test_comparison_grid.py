@@ -313,6 +313,7 @@ def test_data_of_one_configuration_are_loaded_once(tmp_path, monkeypatch):
         return real(config)
 
     real = plan_module.load_windows
+    plan_module.forget_windows()  # which an earlier test may have left
     monkeypatch.setattr(plan_module, "load_windows", load)
     compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
     assert loads == ["synthetic"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from smoothdistill.benchmark.step.case import LAYOUTS, StepCase
 from smoothdistill.benchmark.step.providers import PROVIDERS
 from smoothdistill.benchmark.timing import Timing, compare, time_in_turns
+from smoothdistill.workers import torch_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ def run_steps(
         name: [] for name in ("times", "ratios", "forms", "parts", "inference", "left_out")
     }
     for count in threads:
-        with _num_threads(count):
+        with torch_threads(count):
             for layout in layouts:
                 for batch in batches:
                     case = StepCase(layout, batch)
@@ -83,18 +83,6 @@ def _check(layouts: Sequence[str], batches: Sequence[int], threads: Sequence[int
         for number in numbers:
             if number < 1:
                 raise ValueError(f"`{name}` must be at least 1, but is {number} instead.")
-
-
-@contextmanager
-def _num_threads(threads: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def prepare_steps(

@@ -27,6 +27,7 @@ from smoothdistill.training.run_folder import (
     write_json,
     write_text,
 )
+from smoothdistill.workers import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,7 @@ class CellTrainer:
             folder = self.out / cell.folder
             if self._must_stop():
                 return self._left(cell)
-            with _one_thread():
+            with torch_threads(1):  # wherever it is trained: sums of several have other bits
                 if not self.is_worker:
                     return _train(cell, folder)
                 self._settle_in()
@@ -146,19 +147,6 @@ class CellTrainer:
         finally:
             is_done.set()
             watcher.join()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The same for every cell, wherever it is trained: sums of several threads have other bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _train(cell: Cell, folder: Path) -> Outcome:
