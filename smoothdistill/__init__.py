@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from smoothdistill.errors import NonFiniteError as NonFiniteError
     from smoothdistill.errors import SmoothDistillError as SmoothDistillError
     from smoothdistill.errors import SplitLeakError as SplitLeakError
+    from smoothdistill.models import HARMLP as HARMLP
+    from smoothdistill.models import MobileNetV31D as MobileNetV31D
     from smoothdistill.models import MTLNet as MTLNet
+    from smoothdistill.models import ResNetLSTMaN as ResNetLSTMaN
+    from smoothdistill.models import SIMHHead as SIMHHead
     from smoothdistill.optim import AdamEMA as AdamEMA
     from smoothdistill.optim import EMATeacher as EMATeacher
     from smoothdistill.optim import MultitaskKDLoss as MultitaskKDLoss
@@ -58,11 +62,15 @@ _HOME = {
     "CheckpointError": "errors",
     "DataError": "errors",
     "EMATeacher": "optim",
+    "HARMLP": "models",
     "MTLNet": "models",
+    "MobileNetV31D": "models",
     "MultitaskKDLoss": "optim",
     "NonFiniteError": "errors",
     "Recording": "windows",
+    "ResNetLSTMaN": "models",
     "Run": "training",
+    "SIMHHead": "models",
     "Segmenter": "windows",
     "Segments": "windows",
     "SmoothDistillError": "errors",

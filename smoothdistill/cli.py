@@ -21,6 +21,7 @@ from smoothdistill.commands.data import data_app
 from smoothdistill.commands.doctor import doctor
 from smoothdistill.commands.evaluate import evaluate
 from smoothdistill.commands.features import features
+from smoothdistill.commands.models import models
 from smoothdistill.commands.predict import predict
 from smoothdistill.commands.report import report
 from smoothdistill.commands.resume import resume
@@ -142,6 +143,7 @@ app.command()(features)
 app.command()(compare)
 app.command()(report)
 app.add_typer(data_app, name="data")
+app.command()(models)
 app.command()(bench)
 
 

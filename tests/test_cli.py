@@ -268,6 +268,7 @@ def test_without_arguments_there_is_help():
         "compare",
         "data list",
         "data check",
+        "models",
         "bench",
     ],
 )
@@ -287,6 +288,34 @@ def test_doctor_says_what_runs_where_and_why():
     assert facts["packages"]["torch"] != "missing"
     assert set(facts["extras"]) == {"data", "plot"}
     assert "GPU" in _run("doctor").stdout
+
+
+def test_models_counts_and_times_a_network():
+    options = ("--set", "model.name=har-mlp", "--set", "model.width=0.1", "--channels", "3")
+    sizes = ("--window-samples", "100", "--classes", "5", "--classes", "2")
+    listed = json.loads(_run("models", *options, *sizes, "--json").stdout)
+    assert [entry["model"] for entry in listed] == ["har-mlp"]
+    units = 48  # 500 times 0.1, to a multiple of 4 (the even one of two)
+    assert listed[0]["options"] == {"width": 0.1}
+    assert listed[0]["num_macs"] == 300 * units + 2 * units**2 + units * 7
+    assert listed[0]["num_parameters"] == listed[0]["num_macs"] + 3 * units + 7
+    assert 0.0 < listed[0]["latency_seconds"] < 1.0
+    shown = _run("models", *options, *sizes).stdout
+    assert "har-mlp, width 0.1" in shown
+    assert "3 channels x 100 samples and 5 + 2 classes" in shown
+    wrong = _run("models", "--set", "model.name=lstm")
+    _is_one_sentence(wrong, "`model.name` must be one of", "'lstm'")
+    assert wrong.exit_code == 2
+
+
+def test_models_lists_every_network(monkeypatch):
+    from smoothdistill.benchmark import network_latency
+    from smoothdistill.models import MODELS
+
+    assert {model for model, _ in network_latency.NETWORKS.values()} == set(MODELS)
+    few = {label: row for label, row in network_latency.NETWORKS.items() if "mlp" in label}
+    monkeypatch.setattr(network_latency, "NETWORKS", few)
+    assert "har-mlp" in _run("models").stdout
 
 
 def test_data_list_names_every_data_set():

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from smoothdistill.models.mtl_net_columns import can_run_in_columns, logits_in_columns
+from smoothdistill.models.network import Network
 from smoothdistill.models.registry import register_model
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _FEWEST_WINDOWS = 8  # below, but for one alone, the kernels' 16 columns are mos
 
 
 @register_model("mtl-net")
-class MTLNet(nn.Module):
+class MTLNet(Network):
     """Shared convolutional trunk, one linear head per task: 1.8 M parameters at 3 x 100.
 
     Convolution 9 (32 filters), ReLU, max-pool 2; convolution 9 (64), ReLU, max-pool 2; flatten;
@@ -66,17 +67,13 @@ class MTLNet(nn.Module):
         window_samples: int = 100,
         layout: Layout = "axes",
     ) -> None:
-        super().__init__()
-        _check_num_classes(num_classes)
-        _check_at_least("in_channels", in_channels, 1)
-        _check_at_least("window_samples", window_samples, _shortest_window())
+        super().__init__(
+            num_classes, in_channels, window_samples, shortest_window=_shortest_window()
+        )
         if layout not in get_args(Layout):
             names = ", ".join(f"'{name}'" for name in get_args(Layout))
             raise ValueError(f"`layout` must be one of {names}, but is {layout!r} instead.")
-        self.tasks = tuple(num_classes)
         self.num_features = _NUM_FEATURES
-        self.in_channels = in_channels
-        self.window_samples = window_samples
         self.layout: Layout = layout
         # Two pools with a stride of 2 over rows keep ceil(ceil(rows / 2) / 2) of them.
         self.num_live_rows = -(-in_channels // 4) if layout == "published" else 1
@@ -91,23 +88,23 @@ class MTLNet(nn.Module):
             nn.Linear(_NUM_FEATURES, classes) for classes in num_classes.values()
         )
 
-    def features(self, signals: Float[Tensor, "batch channels time"]) -> Float[Tensor, "batch 512"]:
-        """What the heads read: the 512 outputs of the trunk, at least 0.
+    def stages(self, signals: Tensor) -> list[Tensor]:
+        """Both pooled maps, and the outputs of both linear layers, all at least 0.
 
-        Raises:
-            TypeError: If the signals are no floating-point tensor.
-            ValueError: If they have not the model's channels and window length.
+        Published layout: the maps are of the live rows, [batch, channels * live rows, time].
         """
-        self.check_signals(signals)
         batch = signals.shape[0]
         rows = self.rows(signals)
-        # Pool before ReLU: equal, bit for bit, to ReLU before pool, at half the work of the ReLU.
-        rows = functional.relu(functional.max_pool1d(self.conv1(rows), 2))
-        rows = functional.relu(functional.max_pool1d(self.conv2(rows), 2))
+        maps = []
+        for convolution in (self.conv1, self.conv2):
+            # Pool before ReLU: equal, bit for bit, to ReLU before pool, at half the ReLU's work.
+            rows = functional.relu(functional.max_pool1d(convolution(rows), 2))
+            channels = convolution.out_channels * self.num_live_rows
+            maps.append(rows.reshape(batch, channels, rows.shape[-1]))
         if self.num_live_rows > 1:  # filters before rows, as a two-dimensional convolution has them
             rows = rows.reshape(batch, self.num_live_rows, *rows.shape[1:]).transpose(1, 2)
         hidden = functional.relu(self.linear1(rows.reshape(batch, self.linear1.in_features)))
-        return functional.relu(self.linear2(hidden))
+        return [*maps, hidden, functional.relu(self.linear2(hidden))]
 
     def forward(
         self, signals: Float[Tensor, "batch channels time"]
@@ -121,12 +118,6 @@ class MTLNet(nn.Module):
             self.check_signals(signals)
             return dict(zip(self.tasks, logits_in_columns(self, signals), strict=True))
         return self.classify(self.features(signals))
-
-    def classify(
-        self, features: Float[Tensor, "batch 512"]
-    ) -> dict[str, Float[Tensor, "batch classes"]]:
-        """Logits of every task, from what `features` gives."""
-        return {task: head(features) for task, head in zip(self.tasks, self.heads, strict=True)}
 
     def rows(
         self, signals: Float[Tensor, "batch channels time"]
@@ -160,18 +151,6 @@ class MTLNet(nn.Module):
             and can_run_in_columns(self)
         )
 
-    def check_signals(self, signals: Tensor) -> None:
-        """Raise as `features` does if the model cannot take the signals."""
-        if not signals.is_floating_point():
-            raise TypeError(
-                f"`signals` must be a floating-point tensor, but is {signals.dtype} instead."
-            )
-        if signals.ndim != 3 or signals.shape[1:] != (self.in_channels, self.window_samples):
-            raise ValueError(
-                f"`signals` must have the shape [batch, {self.in_channels}, {self.window_samples}] "
-                f"(channels, time), but has the shape {list(signals.shape)} instead."
-            )
-
 
 def _pooled_samples(samples: int) -> int:
     return (samples - _KERNEL_SAMPLES + 1) // 2
@@ -183,22 +162,3 @@ def _shortest_window() -> int:
     for _ in range(2):
         needed = 2 * needed + _KERNEL_SAMPLES - 1
     return needed
-
-
-def _check_num_classes(num_classes: Mapping[str, int]) -> None:
-    if not isinstance(num_classes, Mapping):
-        raise TypeError(
-            "`num_classes` must be a mapping of task to number of classes, but is "
-            f"{type(num_classes).__name__} instead."
-        )
-    if not num_classes:
-        raise ValueError("`num_classes` must hold at least 1 task, but is empty instead.")
-    for task, classes in num_classes.items():
-        _check_at_least(f"num_classes[{task!r}]", classes, 1)
-
-
-def _check_at_least(name: str, value: int, smallest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an integer, but is {type(value).__name__} instead.")
-    if value < smallest:
-        raise ValueError(f"`{name}` must be at least {smallest}, but is {value} instead.")

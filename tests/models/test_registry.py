@@ -50,13 +50,13 @@ def test_gradient_equals_a_difference_quotient(name):
         return model(at)["activity"].square().sum()
 
     (gradient,) = torch.autograd.grad(value(signals), signals)
-    step = 1e-6
+    step = 1e-7
     with torch.no_grad():
         quotient = (value(signals + step * direction) - value(signals - step * direction)) / (
             2 * step
         )
-    # Central difference: eps / step = 2e-10 of rounding, step^2 of curvature; a ReLU kink would
-    # be within 1e-6 of a value by chance only, and the seed is fixed.
+    # Central difference: eps / step = 2e-9 of rounding, step^2 of curvature; a ReLU kink would
+    # be within 1e-7 of a value by chance only, and the seed is fixed.
     torch.testing.assert_close((gradient * direction).sum(), quotient, rtol=1e-6, atol=1e-8)
 
 
@@ -74,6 +74,44 @@ def test_same_seed_same_weights_and_state_round_trip(name):
     assert torch.equal(third.eval()(signals)["activity"], models[0](signals)["activity"])
 
 
+def test_stages_end_with_what_the_heads_read(name):
+    torch.manual_seed(1)
+    model = build_model(name, num_classes=TASKS, in_channels=6, window_samples=128).eval()
+    signals = torch.randn(5, 6, 128)
+    with torch.no_grad():
+        *stages, features = model.stages(signals)
+        logits = model.classify(features)
+    assert stages
+    assert features.shape == (5, model.num_features)
+    assert all(len(stage) == 5 and stage.ndim in (2, 3) for stage in stages)
+    for task, values in model(signals).items():
+        torch.testing.assert_close(logits[task], values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"num_classes": {}}, "`num_classes` must hold at least 1 task, but is empty instead."),
+        ({"num_classes": {"a": 0}}, "`num_classes['a']` must be at least 1, but is 0 instead."),
+        ({"in_channels": 0}, "`in_channels` must be at least 1, but is 0 instead."),
+        ({"window_samples": 0}, "`window_samples` must be at least "),
+    ],
+)
+def test_sizes_without_sense_are_one_sentence(name, arguments, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        build_model(name, **{"num_classes": TASKS} | arguments)
+
+
+def test_signals_of_another_shape_or_kind_are_one_sentence(name):
+    model = build_model(name, num_classes=TASKS, in_channels=6, window_samples=128)
+    sentence = "`signals` must have the shape [batch, 6, 128] (channels, time), but has the shape "
+    for shape in ((2, 3, 128), (2, 6, 100), (6, 128)):
+        with pytest.raises(ValueError, match=re.escape(f"{sentence}{list(shape)} instead.")):
+            model(torch.zeros(shape))
+    with pytest.raises(TypeError, match="`signals` must be a floating-point tensor"):
+        model(torch.zeros(2, 6, 128, dtype=torch.int64))
+
+
 def test_signals_are_left_as_they_were(name):
     signals = torch.randn(2, 3, 100)
     before = signals.clone()
@@ -83,7 +121,7 @@ def test_signals_are_left_as_they_were(name):
 
 def test_unknown_model_is_one_sentence():
     with pytest.raises(
-        ValueError, match=r"`name` must be one of 'mtl-net'.*, but is 'lstm' instead\."
+        ValueError, match=r"`name` must be one of .*'mtl-net'.*, but is 'lstm' instead\."
     ):
         build_model("lstm", num_classes=TASKS)
 
