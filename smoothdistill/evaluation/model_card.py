@@ -104,6 +104,8 @@ def _scores(record: RunRecord) -> Iterator[str]:
                 f"| {_plain(task)} | {role} | {f1.spread} | {f1.interval or '—'} | "
                 f"{accuracy.spread} | {ece.spread} | {_worst(record, task, role)} |"
             )
+    yield ""
+    yield "; ".join(f"{role}: {meaning}" for role, meaning in record.role_meanings.items()) + "."
     lacking = lacking_classes(record)
     if lacking:
         yield ""

@@ -129,6 +129,7 @@ def report_text(record: RunRecord, figures: list[DrawnFigure], *, no_figures: st
         selection=_selection(record),
         num_folds=len(record.folds),
         metrics=METRICS,
+        roles=record.role_meanings,
         results=list(_result_rows(record)),
         trained=_trained_table(record),
         protocol_meaning=PROTOCOL_MEANINGS.get(record.protocol, record.protocol),
@@ -230,6 +231,7 @@ def _trained_table(record: RunRecord) -> Table:
     rows: list[tuple[str, ...]] = [
         ("method", _named_options(_method_options(record), record.method)),
         ("model", _named_options(record.config.get("model", {}), record.model)),
+        ("taught by", _taught_by(record)),
         ("data", _named_options(record.config.get("data", {}), record.data_name)),
         ("training", _options({key: train[key] for key in shown if key in train})),
         ("protocol", f"{record.protocol}, {len(record.folds)} folds"),
@@ -242,6 +244,18 @@ def _trained_table(record: RunRecord) -> Table:
     if isinstance(seconds, int | float):
         rows.append(("time", f"{seconds / 60:.1f} minutes"))
     return Table(("", ""), tuple(row for row in rows if row[1]))
+
+
+def _taught_by(record: RunRecord) -> str:
+    """The network that is named as a teacher, and where it comes from; empty if there is none."""
+    teacher = record.config.get("teacher")
+    if not teacher:
+        return ""
+    if teacher.get("run"):
+        return f"the run {teacher['run']}"
+    model = teacher.get("model", {})
+    named = _named_options(model, str(model.get("name", "unknown")))
+    return f"{named}; {_options(teacher['train'])}" if teacher.get("train") else named
 
 
 def _split_table(record: RunRecord) -> Table:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothdistill.errors import CheckpointError
+from smoothdistill.methods import METHODS
 from smoothdistill.training.roles import ROLES
 
 if TYPE_CHECKING:
@@ -153,6 +154,17 @@ class RunRecord:
     def model(self) -> str:
         """Name of the model."""
         return str(self.config.get("model", {}).get("name", "unknown"))
+
+    @property
+    def role_meanings(self) -> dict[str, str]:
+        """Who the student and the teacher of the scores are, as the end of a sentence."""
+        method = METHODS.get(self.method)
+        teacher = "its moving average"
+        if method is not None and method.teacher_model == "beside":
+            teacher = "the network of another kind that is trained beside it"
+        elif method is not None and method.teacher_model == "trained":
+            teacher = "its moving average, not the network that taught it"
+        return {"student": "the network that is trained", "teacher": teacher}
 
     @property
     def data_name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from smoothdistill.methods.loss_parts import LossParts
+    from smoothdistill.methods.networks import NetworkBuilder
     from smoothdistill.ops import MultitaskKDOutput
 
-__all__ = ["Method", "NetworkBuilder", "require_student"]
+__all__ = ["Method", "require_student"]
 
 Student = TypeVar("Student", bound=nn.Module)
-
-NetworkBuilder = Callable[[Mapping[str, int]], nn.Module]
-"""Makes a network, with fresh weights, from the number of classes of each task."""
 
 
 class Method(ABC):
@@ -37,8 +35,13 @@ class Method(ABC):
     trains more than a single network `build_student` and `network`.
 
     Attributes:
+        progress: Share of the epochs that have begun, in (0, 1]; 1 where nobody counts them.
         selectable: Who may be chosen in validation to be the model that is used: the student, its
             averaged copy, or whichever does better.
+        teacher_model: What a network of a kind of its own, that of `[teacher]` in a configuration,
+            is to the method: "none", nothing; "optional", a second network if it is given;
+            "beside", a teacher trained at once with the student; "trained", one that is trained
+            before, and handed over by `take_teacher`.
 
     Args:
         tasks: Names of the tasks, in the order of the loss parts.
@@ -53,6 +56,8 @@ class Method(ABC):
     name: ClassVar[str]
     Options: ClassVar[type[LossOptions]] = MethodOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")
+    teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "none"
+    progress: float = 1.0
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         self.tasks = tuple(tasks)
@@ -85,6 +90,41 @@ class Method(ABC):
     def network(self, student: nn.Module) -> nn.Module:
         """The part of what `build_student` made, or of its averaged copy, that predicts."""
         return student
+
+    def predictors(
+        self, student: nn.Module, averaged: nn.Module
+    ) -> dict[Literal["student", "teacher"], nn.Module]:
+        """Who is validated and tested as what; by default `network` of both.
+
+        Args:
+            student: What `build_student` made.
+            averaged: Its averaged copy.
+        """
+        return {"student": self.network(student), "teacher": self.network(averaged)}
+
+    def build_predictor(
+        self,
+        build: NetworkBuilder,
+        num_classes: Mapping[str, int],
+        role: Literal["student", "teacher"],
+    ) -> nn.Module:
+        """A network with fresh weights of the kind that `predictors` has for a role."""
+        del role
+        return self.network(self.build_student(build, num_classes))
+
+    def take_teacher(self, network: nn.Module) -> None:
+        """Be handed the teacher that was trained before, where `teacher_model` is "trained".
+
+        Args:
+            network: On the device of the student to come; the method keeps it as it is.
+
+        Raises:
+            ValueError: If the method has no use for it.
+        """
+        raise ValueError(
+            f"`network` must be given to a method with a trained teacher only, but {self.name} "
+            f"was given a {type(network).__name__} instead."
+        )
 
     @property
     def other_parts(self) -> tuple[str, ...]:

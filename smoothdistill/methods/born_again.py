@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smoothdistill.methods.base import NetworkBuilder
+    from smoothdistill.methods.networks import NetworkBuilder
     from smoothdistill.ops import MultitaskKDOutput
 
 __all__ = ["BornAgain", "BornAgainOptions"]

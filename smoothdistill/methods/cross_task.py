@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smoothdistill.methods.base import NetworkBuilder
+    from smoothdistill.methods.networks import NetworkBuilder
 
 __all__ = ["CrossTask", "CrossTaskOptions", "contrast"]
 

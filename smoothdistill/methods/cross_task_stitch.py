@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smoothdistill.methods.base import NetworkBuilder
     from smoothdistill.methods.loss_parts import LossParts
+    from smoothdistill.methods.networks import NetworkBuilder
 
 __all__ = ["CrossTaskStitch", "StitchedNetwork"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smoothdistill.methods.base import NetworkBuilder
+    from smoothdistill.methods.networks import NetworkBuilder
     from smoothdistill.ops import MultitaskKDOutput
 
 __all__ = ["DeepMutualLearning", "DeepMutualLearningOptions"]
@@ -55,7 +55,7 @@ class DeepMutualLearning(Multitask):
         loss = sum over networks and t of w_t * (CE_t + distill_weight * T ** 2 * KL(p'_t || p_t))
 
     The first network is the model that is used, and the one whose parts of the loss are shown.
-    Training costs as much as both.
+    Training costs as much as both. The second is of the same kind, or of that of `[teacher]`.
 
     Source:
         Zhang et al., Deep mutual learning, CVPR 2018, equations 5 to 8; both networks are stepped
@@ -64,6 +64,7 @@ class DeepMutualLearning(Multitask):
 
     name: ClassVar[str] = "deep-mutual-learning"
     Options: ClassVar[type[LossOptions]] = DeepMutualLearningOptions
+    teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "optional"
     options: DeepMutualLearningOptions
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
@@ -76,8 +77,11 @@ class DeepMutualLearning(Multitask):
         )
 
     def build_student(self, build: NetworkBuilder, num_classes: Mapping[str, int]) -> nn.Module:
-        """Two networks of the same kind, each from weights of its own."""
-        return _Pair(build(num_classes), build(num_classes))
+        """Two networks, each from weights of its own."""
+        first = build(num_classes)
+        teacher = getattr(build, "teacher", None)  # any function that builds networks will do
+        second = build(num_classes) if teacher is None else teacher(num_classes)
+        return _Pair(first, second)
 
     def network(self, student: nn.Module) -> nn.Module:
         """The first one."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from smoothdistill.methods.base import NetworkBuilder
+    from smoothdistill.methods.networks import NetworkBuilder
 
 __all__ = ["GradNorm", "GradNormOptions"]
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["LossParts", "TaskLosses", "task_losses"]
+    from smoothdistill.ops import MultitaskKDOutput
+
+__all__ = ["LossParts", "TaskLosses", "labelled_mean", "task_losses", "with_others"]
 
 
 class LossParts(NamedTuple):
@@ -93,3 +95,28 @@ def task_losses(
         corrects.append((values.argmax(1) == target).sum())
         valids.append(num_valid)
     return TaskLosses(losses, torch.stack(corrects), torch.stack(valids))
+
+
+def labelled_mean(by_window: Tensor, target: Tensor) -> Tensor:
+    """Mean over the windows with a label; 0, with a gradient of 0, where there is none.
+
+    Args:
+        by_window: Values [batch].
+        target: Class numbers [batch]; `IGNORE_INDEX` where there is no label.
+    """
+    is_labelled = target != IGNORE_INDEX
+    return torch.where(is_labelled, by_window, 0.0).sum() / is_labelled.sum().clamp(min=1)
+
+
+def with_others(out: MultitaskKDOutput | LossParts, total: Tensor, **others: Tensor) -> LossParts:
+    """The same parts with another total and with further parts.
+
+    Args:
+        out: The loss of the logits.
+        total: What is differentiated.
+        **others: Scalars by name, which are detached.
+    """
+    detached = {name: value.detach() for name, value in others.items()}
+    return LossParts(
+        total, out.cross_entropy, out.distillation, out.num_correct, out.num_valid, detached
+    )

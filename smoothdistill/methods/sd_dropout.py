@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from smoothdistill.methods.feature_network import feature_network
-from smoothdistill.methods.loss_parts import LossParts, task_losses
+from smoothdistill.methods.loss_parts import LossParts, labelled_mean, task_losses
 from smoothdistill.methods.multitask import Multitask, MultitaskOptions
 from smoothdistill.methods.options import LossOptions
 from smoothdistill.methods.registry import register_method
@@ -96,6 +96,4 @@ class SDDropout(Multitask):
 def _divergence(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
     """KL in both directions, mean over the labelled windows."""
     a, b = functional.log_softmax(first, 1), functional.log_softmax(second, 1)
-    by_window = ((a.exp() - b.exp()) * (a - b)).sum(1)
-    is_labelled = target >= 0
-    return torch.where(is_labelled, by_window, 0.0).sum() / is_labelled.sum().clamp(min=1)
+    return labelled_mean(((a.exp() - b.exp()) * (a - b)).sum(1), target)

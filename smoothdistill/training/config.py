@@ -24,6 +24,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "SplitConfig",
+    "TeacherConfig",
     "TrainConfig",
 ]
 
@@ -236,6 +237,41 @@ class SplitConfig(_Section):
         return tuple(sorted(value))
 
 
+class TeacherConfig(_Section):
+    """The network that teaches, for methods with one of another kind or trained before.
+
+    Data, folds and augmentation are the student's.
+    """
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    """Which network."""
+
+    method: MethodConfig = Field(default_factory=lambda: MethodConfig(name="multitask"))
+    """How it is trained, where it is trained before."""
+
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `[train]` in which its training differs, where it is trained before."""
+
+    role: Literal["selected", "student", "teacher"] = "selected"
+    """Which model of its training teaches: that which did better in validation, or a given one."""
+
+    run: str | None = None
+    """Folder of a finished run on the same data and folds, to take the teacher from; then the other
+    keys but `role` have no effect. Without it the teacher is trained into the folder `teacher` of
+    the run."""
+
+    @field_validator("train")
+    @classmethod
+    def _has_no_seed(cls, value: dict[str, Any]) -> dict[str, Any]:
+        shared = [key for key in ("seed", "device", "standardize") if key in value]
+        if shared:
+            raise ValueError(
+                f"`teacher.train.{shared[0]}` must be left to `train.{shared[0]}`, which both "
+                f"share, but is {value[shared[0]]!r} instead."
+            )
+        return value
+
+
 class RunConfig(_Section):
     """Everything that decides a run's result, but the recordings themselves.
 
@@ -251,6 +287,50 @@ class RunConfig(_Section):
     train: TrainConfig = TrainConfig()
     augment: AugmentConfig = AugmentConfig()
     split: SplitConfig = SplitConfig()
+    teacher: TeacherConfig | None = None
+    """Must be given for methods whose `teacher_model` says so, and not for those without one."""
+
+    @model_validator(mode="after")
+    def _teacher_is_given_where_there_is_one(self) -> Self:
+        use = METHODS[self.method.name].teacher_model
+        if self.teacher is None and use in ("beside", "trained"):
+            raise ValueError(
+                f"`teacher.model.name` must be given for the method {self.method.name}, "
+                "but is missing instead."
+            )
+        if self.teacher is not None:
+            if use == "none":
+                raise ValueError(
+                    f"`teacher` must be left out for the method {self.method.name}, which has no "
+                    "teacher but its own average, but is given instead."
+                )
+            if use == "trained":
+                self.of_teacher()
+            elif self.teacher.run is not None:
+                raise ValueError(
+                    f"`teacher.run` must be left out for the method {self.method.name}, which "
+                    f"trains its teacher itself, but is {self.teacher.run!r} instead."
+                )
+        return self
+
+    def of_teacher(self) -> RunConfig:
+        """Configuration of the training of the teacher.
+
+        Raises:
+            ValueError: If there is no teacher, or a key of its training is unknown or wrong.
+        """
+        if self.teacher is None:
+            raise ValueError("`teacher` must be given, but is missing instead.")
+        table = {"train": {**self.train.model_dump(), **self.teacher.train}}
+        train = validate_options(RunConfig, table, path="teacher").train
+        return RunConfig(
+            data=self.data,
+            model=self.teacher.model,
+            method=self.teacher.method,
+            train=train,
+            augment=self.augment,
+            split=self.split,
+        )
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> RunConfig:
@@ -266,14 +346,19 @@ class RunConfig(_Section):
     def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         """Build from a TOML file of at most 1 MiB, or from the preset of that name.
 
-        Of a grid for `compare` this is what all of its variants share.
+        Of a grid for `compare` this is what all of its variants share; its teacher is left out
+        where the method has no use for one.
 
         Raises:
             FileNotFoundError: If there is neither.
         """
         table = read_config(path)
-        table.pop("compare", None)
-        return cls.from_table(merge_overrides(table, overrides))
+        is_grid = table.pop("compare", None) is not None
+        table = merge_overrides(table, overrides)
+        method = table.get("method", {}).get("name", MethodConfig().name)
+        if is_grid and method in METHODS and METHODS[method].teacher_model == "none":
+            table.pop("teacher", None)
+        return cls.from_table(table)
 
     def with_overrides(self, overrides: Sequence[str]) -> RunConfig:
         """A copy with ``section.key=value`` overrides applied, of which the last wins."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from smoothdistill.training.interrupt import StopRequest
     from smoothdistill.training.progress import Progress
     from smoothdistill.training.roles import Role
+    from smoothdistill.training.teacher_run import TeacherRun
     from smoothdistill.windows import Windows
 
 __all__ = ["FoldTrainer", "steps_per_epoch"]
@@ -68,6 +69,7 @@ class FoldTrainer:
         progress: Told of steps and epochs.
         place: How many folds have been begun, this one included.
         on_save: Called after each save of the state.
+        teacher: Where the teacher comes from, for methods with one that was trained before.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class FoldTrainer:
         progress: Progress,
         place: int,
         on_save: Callable[[FoldState], None],
+        teacher: TeacherRun | None = None,
     ) -> None:
         self._config, self._windows, self._data, self._fold = config, windows, data, fold
         self._folder, self._identity, self._stop = folder, identity, stop
         self._progress, self._place, self._on_save = progress, place, on_save
         self._last = folder / "last.safetensors"
         self._steps = steps_per_epoch(fold, config.train.batch_size)
+        self._teacher = teacher
         self._seconds_of_saves = 0.0
 
     def run(self) -> FoldState:
@@ -133,7 +137,10 @@ class FoldTrainer:
         config, windows = self._config, self._windows
         method = build_method(config.method.name, tasks=windows.tasks, **config.method.options)
         description = _describe(config, windows, self._fold, BestSoFar())
-        student = method.build_student(description.build_network, windows.num_classes)
+        if self._teacher is not None:
+            device, standardization = self._data.device, self._standardization
+            method.take_teacher(self._teacher.network(self._fold.index, standardization, device))
+        student = method.build_student(description.builder, windows.num_classes)
         return TrainStep(
             student.to(self._data.device),
             method,
@@ -158,7 +165,7 @@ class FoldTrainer:
     def train_epoch(self, step: TrainStep, state: FoldState) -> None:
         """Train for an epoch, from where `state` stands in it, without validation."""
         config = self._config.train
-        if state.step == 0 and step.begin_epoch(state.epoch, config.epochs):
+        if step.begin_epoch(state.epoch, config.epochs, is_resumed=state.step > 0):
             state.best = BestSoFar(step.method.selectable)
         begun = time.perf_counter() - state.seconds
         meter = self._meter(step, state)
@@ -272,9 +279,11 @@ class FoldTrainer:
             self._standardization.to(torch.device("cpu")),
             self._config.to_table(),
         ).save(self._folder / "best.safetensors")
-        model = deepcopy(step.method.network(step.model))
         state.test = {}
-        for role in best.weights:
+        for role, trained in _models(step).items():
+            if role not in best.weights:
+                continue
+            model = deepcopy(trained)
             model.load_state_dict(best.weights[role])
             predicted = predict_windows(model, self._data, self._fold.test, self._standardization)
             assert predicted is not None
@@ -328,8 +337,7 @@ class FoldTrainer:
 
 
 def _models(step: TrainStep) -> dict[Role, nn.Module]:
-    network = step.method.network
-    return {"student": network(step.model), "teacher": network(step.teacher.model)}
+    return step.method.predictors(step.model, step.teacher.model)
 
 
 def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) -> ModelDescription:
@@ -348,4 +356,5 @@ def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) 
         validation_scores=dict(best.scores),
         fold=fold.index,
         data_name=windows.name,
+        teacher_model=None if config.teacher is None else config.teacher.model.model_dump(),
     )

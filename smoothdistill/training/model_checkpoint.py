@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from smoothdistill.errors import CheckpointError
-from smoothdistill.methods import build_method
+from smoothdistill.methods import NetworkBuilder, build_method
 from smoothdistill.models import build_model
 from smoothdistill.training.checkpoint import (
     load_checkpoint,
     require_matching_tensors,
     save_checkpoint,
 )
+from smoothdistill.training.roles import ROLES
 from smoothdistill.training.standardization import Standardization
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class ModelDescription:
         validation_scores: Macro-F1 in validation then, averaged over tasks; None if undefined.
         fold: Fold that the model was trained in, from 0.
         data_name: Name of the data set.
+        teacher_model: Name and options of the teacher's kind of network, where that is another.
     """
 
     model_name: str
@@ -65,6 +68,7 @@ class ModelDescription:
     validation_scores: dict[Role, float | None]
     fold: int
     data_name: str = "custom"
+    teacher_model: dict[str, Any] | None = None
 
     @property
     def num_classes(self) -> dict[str, int]:
@@ -76,20 +80,25 @@ class ModelDescription:
         """What the selected role reached in validation; None if undefined."""
         return self.validation_scores.get(self.selected)
 
-    def build(self) -> nn.Module:
+    def build(self, role: Role = "student") -> nn.Module:
         """A model of this kind with fresh weights: the part of it that predicts."""
         method = build_method(self.method_name, tasks=list(self.class_names), **self.method_options)
-        return method.network(method.build_student(self.build_network, self.num_classes))
+        return method.build_predictor(self.builder, self.num_classes, role)
 
-    def build_network(self, num_classes: Mapping[str, int]) -> nn.Module:
-        """A network of this kind, for tasks with so many classes each, with fresh weights."""
-        return build_model(
-            self.model_name,
-            num_classes=num_classes,
-            in_channels=self.num_channels,
-            window_samples=self.window_samples,
-            **self.model_options,
+    @property
+    def builder(self) -> NetworkBuilder:
+        """Makes networks of the student's and the teacher's kind."""
+        student = {"name": self.model_name, **self.model_options}
+        return NetworkBuilder(
+            partial(self._build_network, student),
+            None
+            if self.teacher_model is None
+            else partial(self._build_network, self.teacher_model),
         )
+
+    def _build_network(self, model: Mapping[str, Any], num_classes: Mapping[str, int]) -> nn.Module:
+        sizes = {"in_channels": self.num_channels, "window_samples": self.window_samples}
+        return build_model(**{**model, "num_classes": num_classes, **sizes})
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +143,8 @@ class ModelCheckpoint:
         tensors, metadata = load_checkpoint(path, kind=KIND)
         try:
             description = ModelDescription(**metadata["description"])
-            expected = description.build().state_dict()
+            with torch.random.fork_rng(devices=[]):
+                expected = {role: description.build(role).state_dict() for role in ROLES}
             standardization = Standardization(
                 tensors.pop("standardization.mean"), tensors.pop("standardization.deviation")
             )
@@ -153,7 +163,7 @@ class ModelCheckpoint:
                 )
             weights["student" if role == "student" else "teacher"][rest] = tensor
         for role, state in weights.items():
-            require_matching_tensors(state, expected, what=role)
+            require_matching_tensors(state, expected[role], what=role)
         return cls(description, weights, standardization, metadata["config"])
 
     def model(self, role: Role | Literal["selected"] = "selected") -> nn.Module:
@@ -172,6 +182,6 @@ class ModelCheckpoint:
             )
         # Initial weights are drawn and thrown away: the caller's random numbers stay put.
         with torch.random.fork_rng(devices=[]):
-            model = self.description.build()
+            model = self.description.build(chosen)
         model.load_state_dict(self.weights[chosen])
         return model.eval()

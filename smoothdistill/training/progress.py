@@ -21,9 +21,13 @@ class Progress:
         num_folds: Folds of the whole run.
         num_epochs: Epochs of each fold.
         show: Whether to report at all.
+        title: What the run is, if it is not what was asked for itself: "teacher".
     """
 
-    def __init__(self, *, num_steps: int, num_folds: int, num_epochs: int, show: bool) -> None:
+    def __init__(
+        self, *, num_steps: int, num_folds: int, num_epochs: int, show: bool, title: str = ""
+    ) -> None:
+        self._title = f"{title}, " if title else ""
         self._num_steps, self._num_folds, self._num_epochs = num_steps, num_folds, num_epochs
         self._bar: Any = None
         self._task: Any = None
@@ -77,7 +81,8 @@ class Progress:
         """
         if self._bar is None:
             return
-        self._place = f"fold {fold_place}/{self._num_folds}, epoch {epoch + 1}/{self._num_epochs}"
+        epochs = f"epoch {epoch + 1}/{self._num_epochs}"
+        self._place = f"{self._title}fold {fold_place}/{self._num_folds}, {epochs}"
         if not math.isnan(loss):
             self._loss = f"loss {loss:.3f}"
         losses = "  ".join(part for part in (self._loss, self._score) if part)
@@ -106,7 +111,8 @@ class Progress:
         self._score = f"validation F1 {student:.3f} (teacher {teacher:.3f})"
         if self._shows_lines:
             sys.stderr.write(
-                f"fold {fold_place}/{self._num_folds}  epoch {epoch + 1}/{self._num_epochs}  "
-                f"{seconds:6.1f} s  loss {loss:.4f}  {self._score}\n"
+                f"{self._title}fold {fold_place}/{self._num_folds}  "
+                f"epoch {epoch + 1}/{self._num_epochs}  {seconds:6.1f} s  "
+                f"loss {loss:.4f}  {self._score}\n"
             )
             sys.stderr.flush()

@@ -163,13 +163,14 @@ class TrainStep:
                 f"`path` must be 'auto' or 'general' where {reason}, but is 'fused' instead."
             )
 
-    def begin_epoch(self, epoch: int, num_epochs: int) -> bool:
-        """Tell the method that an epoch (of its number, from 0) begins.
+    def begin_epoch(self, epoch: int, num_epochs: int, *, is_resumed: bool = False) -> bool:
+        """Tell the method that an epoch (of its number, from 0) begins, or is gone on with.
 
         Returns:
             Whether the student has begun anew; then its teacher and the optimizer have, too.
         """
-        if not self.method.begin_epoch(self.model, epoch, num_epochs):
+        self.method.progress = (epoch + 1) / num_epochs
+        if is_resumed or not self.method.begin_epoch(self.model, epoch, num_epochs):
             return False
         self.teacher.restart()
         self.optimizer.state.clear()

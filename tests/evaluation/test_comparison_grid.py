@@ -378,3 +378,95 @@ def test_folders_that_hold_no_comparison(tmp_path):
         CheckpointError, match=r"must hold a comparison with a readable cells\.json"
     ):
         sd.evaluation.write_comparison(tmp_path)
+
+
+# --- Teachers of another kind --------------------------------------------------------------------
+
+TAUGHT = """
+[data]
+name = "synthetic"
+num_subjects = 4
+
+[model]
+name = "har-mlp"
+width = 0.1
+
+[teacher]
+model = { name = "mtl-net" }
+
+[train]
+epochs = 1
+device = "cpu"
+path = "general"
+
+[split]
+num_folds = 2
+
+[compare]
+methods = ["multitask", "kd", "rkd", "hmkd"]
+
+[[compare.variants]]
+label = "the teacher alone"
+model = { name = "mtl-net" }
+method = { name = "multitask" }
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_teacher_is_trained_for_all_who_learn_from_it(jobs, tmp_path):
+    found = compare(
+        CompareConfig.from_toml(TAUGHT), out=tmp_path / "out", jobs=jobs, progress=False
+    )
+    assert found.content["is_complete"]
+    assert len(_cells(found.folder)) == 10, "two cells for each variant, none twice"
+    assert not list(found.folder.rglob("teacher"))
+    assert not list((found.folder / "cells").glob(".?*.lock"))
+    alone = [cell for cell in found.content["cells"] if cell["variant"] == "the teacher alone"]
+    config = (found.folder / alone[0]["folder"] / "config.toml").read_text()
+    assert "teacher" not in config
+    if jobs == 1:  # the cell is a run like any other, but for where its teacher lies
+        (cell,) = (
+            one for one in make_plan(CompareConfig.from_toml(TAUGHT)).cells
+            if (one.variant, one.fold) == ("kd", 1)
+        )  # fmt: skip
+        run = Trainer.from_config(cell.config, out=tmp_path / "run", progress=False).fit()
+        name = "predictions.csv.gz"
+        mine = found.folder / cell.folder / name
+        assert (run.folder / name).read_bytes() == mine.read_bytes()
+
+
+def test_a_teacher_that_fails_fails_those_whom_it_would_teach(tmp_path, monkeypatch):
+    few = TAUGHT.replace('"multitask", "kd", "rkd", "hmkd"', '"multitask", "kd"')
+    taught = CompareConfig.from_toml(few)
+    resume = "smoothdistill.evaluation.comparison.train_cell.resume_run"
+    from smoothdistill.evaluation.comparison import train_cell
+
+    real = train_cell.resume_run
+
+    def fail(run, *arguments, **options):
+        if run.config.model.name == "mtl-net":
+            raise RuntimeError("no luck")
+        return real(run, *arguments, **options)
+
+    monkeypatch.setattr(resume, fail)
+    found = compare(taught, out=tmp_path / "out", progress=False)
+    states = {
+        (cell["variant"], cell["fold"]): (cell["state"], cell.get("reason", ""))
+        for cell in found.content["cells"]
+    }
+    assert states["multitask", 0][0] == "finished"
+    assert states["kd", 0] == ("failed", "The teacher failed: no luck")
+    assert states["the teacher alone", 0][0] == "failed"
+    monkeypatch.setattr(resume, real)
+    again = compare(taught, out=tmp_path / "out", progress=False, retry=True)
+    assert again.content["is_complete"]
+
+
+def test_a_shared_teacher_is_for_those_who_take_one():
+    variants = {one.label: one.config for one in CompareConfig.from_toml(TAUGHT).variants()}
+    assert variants["multitask"].teacher is None
+    assert variants["kd"].teacher.model.name == "mtl-net"
+    assert variants["the teacher alone"].teacher is None
+    own = TAUGHT + "teacher = { train = { epochs = 3 } }\n"
+    with pytest.raises(ValueError, match=r"`.*teacher` must be left out for the method multi"):
+        CompareConfig.from_toml(own)

@@ -255,7 +255,8 @@ def test_everything_is_rebuilt_without_data_and_training(small_comparison, tmp_p
         (folder / name).unlink()
     shutil.rmtree(folder / "figures")
     monkeypatch.setattr("smoothdistill.datasets.load", None)
-    monkeypatch.setattr("smoothdistill.training.trainer.Trainer.resume", None)
+    monkeypatch.setattr("smoothdistill.training.run_execution.resume_run", None)
+    monkeypatch.setattr("smoothdistill.evaluation.comparison.train_cell.resume_run", None)
     write_comparison(folder)
     assert {path.name for path in folder.iterdir()} == FILES
     for name in ("comparison.json", "scores.csv", "per_subject.csv", "differences.csv",

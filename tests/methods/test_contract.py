@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from smoothdistill.methods import METHODS, LossParts, Method, build_method
+from smoothdistill.methods import METHODS, LossParts, Method, NetworkBuilder, build_method
 from smoothdistill.methods.cross_task import contrast
 from smoothdistill.methods.loss_parts import task_losses
 from smoothdistill.methods.swa import average_from
-from smoothdistill.models import MTLNet
+from smoothdistill.models import MTLNet, ResNetLSTMaN
 from smoothdistill.training import TrainStep
 from smoothdistill.windows import IGNORE_INDEX
 
@@ -32,11 +32,17 @@ def build(num_classes: Mapping[str, int]) -> nn.Module:
     return MTLNet(num_classes, 3, 30)
 
 
+def build_teacher(num_classes: Mapping[str, int]) -> nn.Module:
+    return ResNetLSTMaN(num_classes, 3, 30, width=0.0625)
+
+
 def make_step(name: str, num_classes: Mapping[str, int], **options: Any) -> TrainStep:
     method = build_method(name, tasks=tuple(num_classes), **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        student = method.build_student(build, num_classes)
+        if method.teacher_model == "trained":
+            method.take_teacher(build_teacher(num_classes))
+        student = method.build_student(NetworkBuilder(build, build_teacher), num_classes)
     return TrainStep(student, method, num_epochs=NUM_EPOCHS, steps_per_epoch=STEPS_PER_EPOCH)
 
 
@@ -96,10 +102,14 @@ def test_what_predicts_is_a_network_for_all_tasks(name: str, tasks: str) -> None
     num_classes = TASKS[tasks]
     step = make_step(name, num_classes)
     signals, _ = make_batch(0, num_classes)
-    for module in (step.model, step.teacher.model):
-        network = step.method.network(module).eval()
+    predictors = step.method.predictors(step.model, step.teacher.model)
+    assert list(predictors) == ["student", "teacher"]
+    assert predictors["student"] is step.method.network(step.model)
+    for role, network in predictors.items():
         with torch.no_grad():
-            logits = network(signals)
+            logits = network.eval()(signals)
+        fresh = step.method.build_predictor(NetworkBuilder(build, build_teacher), num_classes, role)
+        fresh.load_state_dict(network.state_dict())
         assert {task: tuple(values.shape) for task, values in logits.items()} == {
             task: (16, classes) for task, classes in num_classes.items()
         }
@@ -114,6 +124,9 @@ def test_training_moves_the_network_and_its_average(name: str) -> None:
     after = step.method.network(step.model).state_dict()
     assert all(not torch.equal(before[key], after[key]) for key in before)
     averaged = step.method.network(step.teacher.model).state_dict()
+    learned = dict(step.model.named_parameters())
+    outside = [key for key, value in learned.items() if value.grad is None and value.requires_grad]
+    assert not outside or step.is_fused, outside  # the fused step leaves `.grad` alone
     assert any(not torch.equal(before[key], averaged[key]) for key in before)
     assert all(torch.isfinite(out.total) for out in outs)
     assert step.num_skipped == 0

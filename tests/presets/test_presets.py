@@ -51,3 +51,9 @@ def test_a_preset_is_a_configuration_too(name):
     assert config.train.epochs == 1
     assert config.data.name == shared.data["name"]
     assert config.augment.model_dump().items() >= shared.augment.items()
+
+
+def test_a_grid_with_a_teacher_is_a_run_of_either_kind():
+    assert RunConfig.from_file("quick").teacher is None
+    taught = RunConfig.from_file("quick", ["method.name=kd"])
+    assert taught.teacher.model.name == "resnet-lstman"

@@ -133,9 +133,11 @@ def test_resume_needs_the_same_windows(interrupted, tiny):
 
 
 def test_resume_loads_data_that_a_configuration_names(tiny, tmp_path, monkeypatch):
+    import smoothdistill.training.run_execution as execution
     import smoothdistill.training.trainer as module
 
-    monkeypatch.setattr(module, "load_windows", lambda config: tiny.make_windows())
+    for part in (execution, module):
+        monkeypatch.setattr(part, "load_windows", lambda config: tiny.make_windows())
     options = {"model": {"name": "tiny-net"}, "train": {"epochs": 1}}
     config = module.RunConfig.from_table(options)
     with monkeypatch.context() as patch:

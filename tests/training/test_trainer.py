@@ -38,7 +38,13 @@ def test_another_seed_is_another_run_on_the_same_folds(finished_run, tiny, tmp_p
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_trains(tiny, tmp_path, method):
-    trainer = tiny.make_trainer(tmp_path / "run", method=method, epochs=2, method_options={})
+    kinds = {}
+    if METHODS[method].teacher_model != "none":
+        options = {"width": 0.1, "dropout": 0.0}
+        kinds = {"model": "har-mlp", "teacher": {"model": {"name": "har-mlp", **options}}}
+    trainer = tiny.make_trainer(
+        tmp_path / "run", method=method, epochs=2, method_options={}, **kinds
+    )
     run = trainer.fit(tiny.make_windows(), num_folds=2)
     assert run.config.method.name == method
     assert math.isfinite(run.history["train_total"].sum())

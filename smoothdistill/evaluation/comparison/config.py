@@ -21,7 +21,7 @@ __all__ = ["CompareConfig", "Variant", "VariantConfig"]
 
 Role = Literal["selected", "student", "teacher"]
 
-_SECTIONS = ("data", "model", "method", "train", "augment", "split")
+_SECTIONS = ("data", "model", "method", "train", "augment", "split", "teacher")
 _MAX_SEED = 2**63 - 1
 _ALL = "all"
 
@@ -62,6 +62,9 @@ class VariantConfig(_Section):
 
     split: dict[str, Any] = Field(default_factory=dict)
     """Keys of `[split]` that differ; with another protocol there are no paired differences."""
+
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    """Keys of `[teacher]` that differ."""
 
     @field_validator("label")
     @classmethod
@@ -171,13 +174,15 @@ class CompareConfig(_Section):
     """
 
     data: dict[str, Any] = Field(default_factory=dict)
-    """`[data]` of a run's configuration, as all cells have it; likewise the next five."""
+    """`[data]` of a run's configuration, as all cells have it; likewise the next six."""
 
     model: dict[str, Any] = Field(default_factory=dict)
     method: dict[str, Any] = Field(default_factory=dict)
     train: dict[str, Any] = Field(default_factory=dict)
     augment: dict[str, Any] = Field(default_factory=dict)
     split: dict[str, Any] = Field(default_factory=dict)
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    """Left out by variants whose method has no use for it."""
     compare: GridConfig = GridConfig()
 
     @model_validator(mode="after")
@@ -231,19 +236,31 @@ class CompareConfig(_Section):
             place: Where they stand in the file.
             given: Sections that stand there; a fault in any other one is a shared one.
         """
-        parts = {}
+        tables = {}
         for section in _SECTIONS:
             shared, mine = getattr(self, section), own.get(section, {})
             is_other = "name" in mine and mine["name"] != shared.get("name", mine["name"])
-            table = {section: dict(mine) if is_other else {**shared, **mine}}
+            tables[section] = dict(mine) if is_other else {**shared, **mine}
+        if "seed" in tables["train"]:
+            path = place if "train" in given else ""
+            key = f"{path}.train.seed".removeprefix(".")
+            raise ValueError(
+                f"`{key}` must be left to `compare.seeds`, "
+                f"but is {tables['train']['seed']!r} instead."
+            )
+        method = METHODS.get(str(tables["method"].get("name", "")))
+        if not own.get("teacher") and (method is None or method.teacher_model == "none"):
+            tables["teacher"] = {}
+        parts = {}
+        for section in _SECTIONS[:-1]:
+            table = {section: tables[section]}
+            if section == "method" and tables["teacher"]:  # neither makes sense by itself
+                table["teacher"] = tables["teacher"]
             path = place if section in given else ""
-            if section == "train" and "seed" in table[section]:
-                key = f"{path}.train.seed".removeprefix(".")
-                raise ValueError(
-                    f"`{key}` must be left to `compare.seeds`, "
-                    f"but is {table[section]['seed']!r} instead."
-                )
-            parts[section] = getattr(validate_options(RunConfig, table, path=path), section)
+            found = validate_options(RunConfig, table, path=path)
+            parts[section] = getattr(found, section)
+            if section == "method":
+                parts["teacher"] = found.teacher
         return RunConfig(**parts)
 
     @classmethod

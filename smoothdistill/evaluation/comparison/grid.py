@@ -83,6 +83,8 @@ def train_grid(
                 stop.leave("The cells under way were saved.")
     finally:
         stop_file.unlink(missing_ok=True)
+        for lock in (out / "cells").glob(".?*.lock"):  # no worker is left that could hold one
+            lock.unlink(missing_ok=True)
         forget_windows()
 
 
@@ -90,6 +92,7 @@ def _trainer(todo: Sequence[Cell], out: Path, stop_file: Path, backend: str) -> 
     if backend == "threads":
         return CellTrainer(out, stop_file)
     configs = [cell.config for cell in todo if cell.config is not None]
+    configs += [config.of_teacher() for config in configs if config.teacher is not None]
     return CellTrainer(
         out,
         stop_file,

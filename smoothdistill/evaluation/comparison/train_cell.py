@@ -7,18 +7,27 @@ import shutil
 import signal
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothdistill.errors import CheckpointError
-from smoothdistill.evaluation.comparison.plan import Cell, CellState, cell_state, windows_of
+from filelock import FileLock
+
+from smoothdistill.errors import CheckpointError, DataError
+from smoothdistill.evaluation.comparison.plan import (
+    Cell,
+    CellState,
+    cell_key,
+    cell_state,
+    windows_of,
+)
 from smoothdistill.methods import METHODS, Method
 from smoothdistill.models import MODELS
-from smoothdistill.training import Trainer
+from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import remove_leftovers
 from smoothdistill.training.data_source import make_split
 from smoothdistill.training.interrupt import StopRequest
+from smoothdistill.training.run_execution import resume_run
 from smoothdistill.training.run_folder import (
     describe_data,
     describe_splits,
@@ -91,14 +100,61 @@ class CellTrainer:
                 return self._left(cell)
             with torch_threads(1):  # wherever it is trained: sums of several have other bits
                 if not self.is_worker:
-                    return _train(cell, folder)
+                    return self._train(cell, folder)
                 self._settle_in()
                 with self._watch():
                     try:
-                        return _train(cell, folder)
+                        return self._train(cell, folder)
                     except (KeyboardInterrupt, SystemExit):  # the state is saved
                         pass
             return self._left(cell)
+
+    def _train(self, cell: Cell, folder: Path) -> Outcome:
+        """Train a cell, after its teacher where it has one of its own; others wait meanwhile."""
+        failure = folder / "failed.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two workers may want one cell: as what it is, and as the teacher of another.
+        with FileLock(self.out / "cells" / f".{folder.name}.lock"):
+            try:
+                if cell_state(folder)[0] == "finished":
+                    return Outcome(cell, "finished")
+                if self._must_stop():
+                    return Outcome(cell, cell_state(folder)[0])
+                _forget_failure(folder)
+                _prepare(cell, folder)
+                assert cell.config is not None
+                windows = windows_of(cell.config.data, cell.fingerprint)
+                resume_run(Run(folder), windows, show=False, teacher=self._teacher_of(cell))
+            except Exception as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(failure, {"error": reason, "kind": type(error).__name__})
+                return Outcome(cell, "failed", reason)
+        # The state to go on from is three times as large as the two models, and nobody goes on.
+        (fold_folder(folder, cell.fold) / "last.safetensors").unlink(missing_ok=True)
+        return Outcome(cell, "finished")
+
+    def _teacher_of(self, cell: Cell) -> Path | None:
+        """Folder of the cell that teaches another, trained if need be; None where none does.
+
+        Raises:
+            DataError: If it failed.
+            KeyboardInterrupt, SystemExit: After a signal.
+        """
+        config = cell.config
+        assert config is not None
+        is_trained = METHODS[config.method.name].teacher_model == "trained"
+        if not is_trained or config.teacher is None or config.teacher.run is not None:
+            return None
+        own = config.of_teacher()
+        folder = f"cells/{cell_key(own, cell.fingerprint)}"
+        teacher = replace(cell, variant=f"{cell.variant}, teacher", folder=folder, config=own)
+        outcome = self._train(teacher, self.out / folder)
+        if outcome.state == "failed":
+            raise DataError(f"The teacher failed: {outcome.reason}")
+        if outcome.state != "finished":
+            raise KeyboardInterrupt
+        return self.out / folder
 
     def _left(self, cell: Cell) -> Outcome:
         """The outcome of a cell that was left alone; an orphan has nobody to give it to."""
@@ -147,24 +203,6 @@ class CellTrainer:
         finally:
             is_done.set()
             watcher.join()
-
-
-def _train(cell: Cell, folder: Path) -> Outcome:
-    failure = folder / "failed.json"
-    try:
-        _forget_failure(folder)
-        _prepare(cell, folder)
-        assert cell.config is not None
-        windows = windows_of(cell.config.data, cell.fingerprint)
-        Trainer.resume(folder, data=windows, progress=False)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(failure, {"error": reason, "kind": type(error).__name__})
-        return Outcome(cell, "failed", reason)
-    # The state to go on from is three times as large as the two models, and nobody goes on.
-    (fold_folder(folder, cell.fold) / "last.safetensors").unlink(missing_ok=True)
-    return Outcome(cell, "finished")
 
 
 def _forget_failure(folder: Path) -> None:
