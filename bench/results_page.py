@@ -113,7 +113,7 @@ QUESTIONS = (
     ("ema-only", "multitask", "Averaging the weights"),
     ("smooth-distill", "multitask", "Distilling from the average"),
     ("smooth-distill", "ema-only", "Distilling from the average, beyond averaging"),
-    ("best", "ema-only", "Turning, scaling and jittering the training windows"),
+    ("best", "ema-only", "Turning the training windows"),
     ("smooth-distill, turned windows", "best", "Distilling, where windows are turned"),
 )  # fmt: skip
 """A variant, the one that it is held against, and what the step between them is."""

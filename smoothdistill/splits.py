@@ -12,13 +12,15 @@ from smoothdistill.errors import DataError, SplitLeakError
 from smoothdistill.windows.checks import checked_count, checked_indices
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Int64
 
     from smoothdistill.windows import Windows
 
 __all__ = ["Fold", "Protocol", "check_fold", "make_folds", "share_of_overlapping_windows"]
 
-Protocol = Literal["subject", "leave-one-subject-out", "published"]
+Protocol = Literal["subject", "leave-one-subject-out", "official", "published"]
 
 _SIDES = ("train", "validation", "test")
 
@@ -40,6 +42,7 @@ def make_folds(
     num_folds: int = 5,
     validation_fraction: float = 0.15,
     seed: int = 0,
+    test_subjects: Sequence[str] = (),
 ) -> list[Fold]:
     """Divide windows into folds; every fold has passed `check_fold`.
 
@@ -47,16 +50,18 @@ def make_folds(
         windows: The windows to divide.
         protocol: "subject": the subjects are dealt into `num_folds` groups at random, and each
             group is the test side once. "leave-one-subject-out": each subject is the test side
-            once. In both, whole subjects of the training side are set apart for validation.
+            once. "official": one fold, tested on `test_subjects`. In all three, whole subjects of
+            the training side are set apart for validation.
             "published": the random windows of the Smooth-Distill code, 20 % for the test (the same
             ones in every fold) and `num_folds` folds inside the rest for validation. It **leaks**:
             windows of one subject, and windows that overlap, are on both sides, so that its scores
             say nothing about a new wearer. For replication only.
-        num_folds: Number of folds, at least 2. "leave-one-subject-out" does not read it: it has
-            one per subject.
+        num_folds: Number of folds, at least 2. "leave-one-subject-out", which has one per
+            subject, and "official" do not read it.
         validation_fraction: Share of the training side's subjects that validates, in (0, 1),
             rounded, at least 1 subject. "published" does not read it.
         seed: The same seed gives the same folds. Subjects count by name, not by order of windows.
+        test_subjects: Whom "official" tests on, such as `Dataset.test_subjects`.
 
     Returns:
         The folds, numbered from 0.
@@ -86,8 +91,12 @@ def make_folds(
     if protocol == "published":
         folds = _published_folds(windows, num_folds, seed)
     else:
-        _check_enough_subjects(names, protocol, num_folds)
-        folds = _subject_folds(subject_numbers, protocol, num_folds, validation_fraction, seed)
+        testing = _find_subjects(names, test_subjects) if protocol == "official" else None
+        num_testing = None if testing is None else len(testing)
+        _check_enough_subjects(names, protocol, num_folds, num_testing)
+        folds = _subject_folds(
+            subject_numbers, protocol, num_folds, validation_fraction, seed, testing
+        )
     for fold in folds:
         _check_fold(windows, fold, protocol, names, subject_numbers)
     return folds
@@ -99,9 +108,9 @@ def check_fold(windows: Windows, fold: Fold, protocol: Protocol = "subject") -> 
     Args:
         windows: The windows that the fold divides.
         fold: Window numbers of its three sides.
-        protocol: Under "subject" and "leave-one-subject-out" no subject, no window and, where
-            `recordings` and `starts` are known, no sample of a recording may be on two sides.
-            Under "published", which leaks by definition, only no window may.
+        protocol: Under all but "published" no subject, no window and, where `recordings` and
+            `starts` are known, no sample of a recording may be on two sides. Under "published",
+            which leaks by definition, only no window may.
 
     Raises:
         SplitLeakError: If something is on two sides.
@@ -167,7 +176,25 @@ def _check_fold(
             raise _leak(fold, one, other, f"sample {place}")
 
 
-def _check_enough_subjects(names: np.ndarray, protocol: Protocol, num_folds: int) -> None:
+def _find_subjects(names: np.ndarray, test_subjects: Sequence[str]) -> Int64[np.ndarray, "some"]:
+    """Numbers of the subjects to test on."""
+    if not test_subjects:
+        raise ValueError(
+            "`test_subjects` must be given for the protocol 'official', which data sets without a "
+            "test part of their own have not, but is empty instead."
+        )
+    missing = sorted(set(test_subjects) - set(map(str, names)))
+    if missing:
+        raise DataError(
+            f"`windows` must hold the subjects {', '.join(test_subjects)} to test on, but lacks "
+            f"{', '.join(missing)} instead."
+        )
+    return np.flatnonzero(np.isin(names, list(test_subjects)))
+
+
+def _check_enough_subjects(
+    names: np.ndarray, protocol: Protocol, num_folds: int, num_testing: int | None
+) -> None:
     num_subjects = len(names)
     if num_subjects == 1:
         raise DataError(
@@ -179,7 +206,7 @@ def _check_enough_subjects(names: np.ndarray, protocol: Protocol, num_folds: int
             f"`num_folds` must be at most {num_subjects}, the number of subjects, but is "
             f"{num_folds} instead."
         )
-    largest_test = -(-num_subjects // num_folds) if protocol == "subject" else 1
+    largest_test = -(-num_subjects // num_folds) if protocol == "subject" else num_testing or 1
     if num_subjects - largest_test < 2:
         raise DataError(
             f"`windows` must hold at least {largest_test + 2} subjects (to train, to validate, and "
@@ -193,16 +220,22 @@ def _subject_folds(
     num_folds: int,
     validation_fraction: float,
     seed: int,
+    testing: Int64[np.ndarray, "some"] | None,
 ) -> list[Fold]:
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
-    splitter = (
-        GroupKFold(num_folds, shuffle=True, random_state=seed)
-        if protocol == "subject"
-        else LeaveOneGroupOut()
-    )
+    if testing is not None:
+        is_test = np.isin(subject_numbers, testing)
+        sides = [(np.flatnonzero(~is_test), np.flatnonzero(is_test))]
+    else:
+        splitter = (
+            GroupKFold(num_folds, shuffle=True, random_state=seed)
+            if protocol == "subject"
+            else LeaveOneGroupOut()
+        )
+        sides = list(splitter.split(subject_numbers, groups=subject_numbers))
     folds = []
-    for index, (rest, test) in enumerate(splitter.split(subject_numbers, groups=subject_numbers)):
+    for index, (rest, test) in enumerate(sides):
         known = np.unique(subject_numbers[rest])
         num_validating = min(max(1, round(validation_fraction * len(known))), len(known) - 1)
         chosen = np.random.default_rng([seed, index]).permutation(known)[:num_validating]

@@ -101,6 +101,29 @@ def test_leave_one_subject_out_tests_each_subject_alone():
     assert all(len(subjects_of(windows, fold.validation)) == 3 for fold in folds)
 
 
+def test_official_tests_the_subjects_that_are_given():
+    windows = twenty_subjects()
+    chosen = tuple(np.unique(windows.subjects)[[3, 5, 11]])
+    (fold,) = make_folds(windows, protocol="official", test_subjects=chosen, num_folds=7)
+    assert fold.index == 0
+    assert subjects_of(windows, fold.test) == set(chosen)
+    assert len(subjects_of(windows, fold.validation)) == round(0.15 * 17)
+    assert sum(len(side) for side in (fold.train, fold.validation, fold.test)) == len(windows)
+
+
+def test_official_needs_subjects_that_are_there():
+    windows = twenty_subjects()
+    with pytest.raises(ValueError, match="`test_subjects` must be given for the protocol 'offici"):
+        make_folds(windows, protocol="official")
+    names = tuple(np.unique(windows.subjects))
+    with pytest.raises(
+        DataError, match=r"`windows` must hold the subjects .* lacks nobody instead"
+    ):
+        make_folds(windows, protocol="official", test_subjects=(names[0], "nobody"))
+    with pytest.raises(DataError, match=r"at least 21 subjects \(to train, to validate, and 19 to"):
+        make_folds(windows, protocol="official", test_subjects=names[:19])
+
+
 def test_published_keeps_one_test_side_of_a_fifth_and_folds_the_rest():
     windows = twenty_subjects(windows_each=10)
     folds = make_folds(windows, protocol="published")
@@ -253,8 +276,8 @@ def test_too_few_to_split_is_one_sentence(subjects, options, sentence):
         (
             {"protocol": "random"},
             ValueError,
-            "`protocol` must be one of 'subject', 'leave-one-subject-out', 'published', but is "
-            "'random' instead.",
+            "`protocol` must be one of 'subject', 'leave-one-subject-out', 'official', "
+            "'published', but is 'random' instead.",
         ),
         (
             {"validation_fraction": 1.0},

@@ -41,6 +41,10 @@ PROTOCOL_MEANINGS = {
         "Each subject is tested once by a model that never saw them; the other subjects train it "
         "and, apart from those, choose its epoch."
     ),
+    "official": (
+        "The data set's own test part: its subjects are unknown to the model. Validation subjects, "
+        "apart from both, choose the epoch."
+    ),
     "published": (
         "As published: windows are dealt to training and test at random, so subjects, and samples "
         "of overlapping windows, stand on both sides. The scores say little about new people."

@@ -204,11 +204,12 @@ class AugmentConfig(_Section):
 class SplitConfig(_Section):
     """Which windows train, validate and test."""
 
-    protocol: Literal["subject", "leave-one-subject-out", "published"] = "subject"
-    """Unseen subjects in folds or one by one; "published" leaks, and is for replication only."""
+    protocol: Literal["subject", "leave-one-subject-out", "official", "published"] = "subject"
+    """Unseen subjects in folds, one by one, or those of the data set's own test part ("official",
+    one fold); "published" leaks, and is for replication only."""
 
     num_folds: int = Field(default=5, ge=2)
-    """Number of folds, at least 2; as many as subjects with "leave-one-subject-out"."""
+    """Number of folds, at least 2; not read with "leave-one-subject-out" and "official"."""
 
     validation_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of what is left for training that chooses the best epoch, in (0, 1)."""

@@ -64,12 +64,21 @@ def make_split(config: SplitConfig, windows: Windows) -> list[Fold]:
         ValueError: If it asks for a fold that there is not.
         DataError: If the windows cannot be divided so.
     """
+    known = datasets.DATASETS.get(windows.name)
+    if config.protocol == "official" and (known is None or not known.test_subjects):
+        with_one = [one.name for one in datasets.DATASETS.values() if one.test_subjects]
+        raise ValueError(
+            "`split.protocol` must be another than 'official' for data without a test part of "
+            f"their own ({', '.join(with_one)} have one), but is 'official' for {windows.name!r} "
+            "instead."
+        )
     folds = make_folds(
         windows,
         protocol=config.protocol,
         num_folds=config.num_folds,
         validation_fraction=config.validation_fraction,
         seed=config.seed,
+        test_subjects=known.test_subjects if known is not None else (),
     )
     if config.folds is None:
         return folds

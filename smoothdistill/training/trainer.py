@@ -100,7 +100,8 @@ class Trainer:
 
         Args:
             data: Windows, or the name of a data set; by default what the configuration names.
-            split: "subject", "leave-one-subject-out" or "published" (which leaks).
+            split: "subject", "leave-one-subject-out", "official" (the data set's own test
+                part) or "published" (which leaks).
             **split_options: Further keys of `config.SplitConfig`: `num_folds`,
                 `validation_fraction`, `seed`, `folds`.
 

@@ -79,6 +79,23 @@ def test_other_protocols(tiny, tmp_path, protocol):
     assert low <= high
 
 
+def test_the_official_protocol_is_for_data_sets_with_a_test_part(tiny, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from smoothdistill.datasets import DATASETS
+
+    windows = tiny.make_windows()
+    trainer = tiny.make_trainer(tmp_path / "run", epochs=1)
+    with pytest.raises(ValueError, match=r"`split\.protocol` must be another .* \(.*hapt.* have"):
+        trainer.fit(windows, split="official")
+    dataset = replace(DATASETS["hapt"], name=windows.name, test_subjects=("s1", "s4"))
+    monkeypatch.setitem(DATASETS, windows.name, dataset)
+    run = trainer.fit(windows, split="official")
+    assert run.folds == [0]
+    with (run.folder / "per_subject.csv").open() as file:
+        assert {row.split(",")[1] for row in file} == {"subject", "s1", "s4"}
+
+
 def test_missing_classes_are_stated(tiny, tmp_path):
     windows = tiny.make_windows()
     windows.targets["activity"][(windows.targets["activity"] == 3) & (windows.subjects != "s0")] = 2

@@ -14,6 +14,7 @@ _LEVEL = 0.05  # of the corrected rank test; with few people an interval alone i
 _AMONG = {
     "subject": "on unseen subjects",
     "leave-one-subject-out": "on unseen subjects",
+    "official": "on the subjects of the official test part",
     "published": "on random windows of the people that were trained on, a protocol that leaks",
 }
 
