@@ -29,6 +29,7 @@ from smoothdistill.methods.registry import register_method as register_method
 from smoothdistill.methods.rkd import RKD as RKD
 from smoothdistill.methods.sd_dropout import SDDropout as SDDropout
 from smoothdistill.methods.single_task import SingleTask as SingleTask
+from smoothdistill.methods.smldist import SMLDist as SMLDist
 from smoothdistill.methods.smooth_distill import SmoothDistill as SmoothDistill
 from smoothdistill.methods.smooth_distill import SmoothDistillOptions as SmoothDistillOptions
 from smoothdistill.methods.swa import SWA as SWA
@@ -60,6 +61,7 @@ __all__ = [
     "MultitaskOptions",
     "NetworkBuilder",
     "SDDropout",
+    "SMLDist",
     "SingleTask",
     "SmoothDistill",
     "SmoothDistillOptions",

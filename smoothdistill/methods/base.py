@@ -35,7 +35,8 @@ class Method(ABC):
     trains more than a single network `build_student` and `network`.
 
     Attributes:
-        progress: Share of the epochs that have begun, in (0, 1]; 1 where nobody counts them.
+        epoch: Number, from 0, of the epoch that has begun.
+        num_epochs: Number of epochs of the training; None where nobody counts them.
         selectable: Who may be chosen in validation to be the model that is used: the student, its
             averaged copy, or whichever does better.
         teacher_model: What a network of a kind of its own, that of `[teacher]` in a configuration,
@@ -57,7 +58,8 @@ class Method(ABC):
     Options: ClassVar[type[LossOptions]] = MethodOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")
     teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "none"
-    progress: float = 1.0
+    epoch: int = 0
+    num_epochs: int | None = None
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
         self.tasks = tuple(tasks)
@@ -141,6 +143,16 @@ class Method(ABC):
         """
         del student, epoch, num_epochs
         return False
+
+    @property
+    def progress(self) -> float:
+        """Share of the epochs that have begun, in (0, 1]; 1 where nobody counts them."""
+        return 1.0 if self.num_epochs is None else (self.epoch + 1) / self.num_epochs
+
+    @property
+    def lr_factor(self) -> float:
+        """By which the learning rate is multiplied in the epoch that has begun."""
+        return 1.0
 
     def first_teacher_epoch(self, num_epochs: int) -> int:
         """Number, from 0, of the first epoch whose averaged copy may be chosen in validation.

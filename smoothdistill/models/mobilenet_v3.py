@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from torch import nn
 from torch.nn import functional
 
-from smoothdistill.models.network import Network, scaled_width
+from smoothdistill.models.network import Network, check_at_least, scaled_width
 from smoothdistill.models.registry import register_model
 from smoothdistill.models.simh_head import SIMHHead
 
@@ -93,6 +93,8 @@ class MobileNetV31D(Network):
         head: "linear", or the memory head of SMLDist: "simh" (as published) or "simh-associative";
             see `SIMHHead`.
         is_compressed: Whether SIMH heads have their memory branch only, as `compress` leaves them.
+        num_features: What the heads read, at least 1; by default 512 times the width. A narrower
+            student can so take over the heads of its teacher.
 
     Shape:
         signals [batch, channels, time] -> {task: logits [batch, classes]}. Stages: the maps of the
@@ -116,6 +118,7 @@ class MobileNetV31D(Network):
         width: float = 1.0,
         head: Head = "linear",
         is_compressed: bool = False,
+        num_features: int | None = None,
     ) -> None:
         super().__init__(num_classes, in_channels, window_samples)
         for name, value, kinds in (("table", table, Table), ("head", head, Head)):
@@ -140,7 +143,10 @@ class MobileNetV31D(Network):
             bottlenecks.append(_Bottleneck(filters, scaled))
             filters = scaled.filters
         self.bottlenecks = nn.ModuleList(bottlenecks)
-        self.num_features = scaled_width(_LAST_FILTERS, width)
+        self.num_features = (
+            scaled_width(_LAST_FILTERS, width) if num_features is None else num_features
+        )
+        check_at_least("num_features", self.num_features, 1)
         self.last = nn.Conv1d(filters, self.num_features, 1, bias=False)
         self.last_norm = nn.BatchNorm1d(self.num_features)
         self._draw_weights()

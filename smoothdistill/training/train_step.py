@@ -139,7 +139,7 @@ class TrainStep:
             decoupled=decoupled,
             teacher=self.teacher,
         )
-        self.num_steps = 0
+        self.num_steps, self._lr = 0, lr
         self._check_gradients = check_gradients
         self._check_every_steps = check_every_steps
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -164,12 +164,11 @@ class TrainStep:
             )
 
     def begin_epoch(self, epoch: int, num_epochs: int, *, is_resumed: bool = False) -> bool:
-        """Tell the method that an epoch (of its number, from 0) begins, or is gone on with.
-
-        Returns:
-            Whether the student has begun anew; then its teacher and the optimizer have, too.
-        """
-        self.method.progress = (epoch + 1) / num_epochs
+        """Tell the method of an epoch (from 0); True if student, teacher, optimizer begin anew."""
+        self.method.epoch, self.method.num_epochs = epoch, num_epochs
+        if type(self.method).lr_factor is not Method.lr_factor:  # else the rate is the caller's
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr * self.method.lr_factor
         if is_resumed or not self.method.begin_epoch(self.model, epoch, num_epochs):
             return False
         self.teacher.restart()

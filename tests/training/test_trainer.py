@@ -43,7 +43,7 @@ def test_every_method_trains(tiny, tmp_path, method):
         options = {"width": 0.1, "dropout": 0.0}
         kinds = {"model": "har-mlp", "teacher": {"model": {"name": "har-mlp", **options}}}
     trainer = tiny.make_trainer(
-        tmp_path / "run", method=method, epochs=2, method_options={}, **kinds
+        tmp_path / "run", method=method, epochs=4, method_options={}, **kinds
     )
     run = trainer.fit(tiny.make_windows(), num_folds=2)
     assert run.config.method.name == method
