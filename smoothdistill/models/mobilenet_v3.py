@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from torch import nn
 from torch.nn import functional
 
+from smoothdistill.models.channels_last import arrange, convolve, normalize
 from smoothdistill.models.network import Network, check_at_least, scaled_width
 from smoothdistill.models.registry import register_model
 from smoothdistill.models.simh_head import SIMHHead
@@ -174,12 +175,14 @@ class MobileNetV31D(Network):
     def stages(self, signals: Tensor) -> list[Tensor]:
         """Maps of the anchors, and the features."""
         anchors = []
-        maps = functional.hardswish(self.stem_norm(self.stem(signals)))
+        maps = functional.hardswish(
+            normalize(self.stem_norm, convolve(self.stem, arrange(signals)))
+        )
         for bottleneck in self.bottlenecks:
             maps = bottleneck(maps)
             if bottleneck.is_anchor:
                 anchors.append(maps)
-        maps = functional.hardswish(self.last_norm(self.last(maps)))
+        maps = functional.hardswish(normalize(self.last_norm, convolve(self.last, maps)))
         return [*anchors, functional.hardswish(maps.mean(-1))]
 
     def compress(self) -> MobileNetV31D:
@@ -230,12 +233,12 @@ class _Bottleneck(nn.Module):
     def forward(
         self, signals: Float[Tensor, "batch channels time"]
     ) -> Float[Tensor, "batch filters time_out"]:
-        maps = self.activate(self.expand_norm(self.expand(signals)))
-        maps = self.depthwise_norm(self.depthwise(maps))
+        maps = self.activate(normalize(self.expand_norm, convolve(self.expand, signals)))
+        maps = normalize(self.depthwise_norm, convolve(self.depthwise, maps))
         if self.squeeze is not None:
             share = functional.hardsigmoid(
                 self.excite(functional.relu(self.squeeze(maps.mean(-1))))
             )
             maps = maps * share[:, :, None]
-        maps = self.project_norm(self.project(self.activate(maps)))
+        maps = normalize(self.project_norm, convolve(self.project, self.activate(maps)))
         return signals.add(maps) if self.has_shortcut else maps

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from smoothdistill.models.channels_last import arrange, convolve, normalize, pad
 from smoothdistill.models.network import Network, scaled_width
 from smoothdistill.models.registry import register_model
 
@@ -88,7 +89,7 @@ class ResNetLSTMaN(Network):
 
     def stages(self, signals: Tensor) -> list[Tensor]:
         """Maps of the residual blocks, vectors of the LSTM layers, and both ends side by side."""
-        maps, vectors = [signals], [signals]
+        maps, vectors = [arrange(signals)], [signals]
         for block in self.blocks:
             maps.append(block(maps[-1]))
         for layer in self.attentions:
@@ -108,25 +109,28 @@ class _ResidualBlock(nn.Module):
             for narrow, wide, kernel in zip(widths, widths[1:], _KERNELS, strict=False)
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(filters) for _ in _KERNELS)
-        self.shortcut: nn.Module = nn.BatchNorm1d(filters)
+        self.widen: nn.Conv1d | None = None
         if in_channels != filters:
-            self.shortcut = nn.Sequential(
-                nn.Conv1d(in_channels, filters, 1, bias=False), self.shortcut
-            )
+            self.widen = nn.Conv1d(in_channels, filters, 1, bias=False)
+        self.shortcut_norm = nn.BatchNorm1d(filters)
 
     def forward(
         self, signals: Float[Tensor, "batch channels time"]
     ) -> Float[Tensor, "batch filters time"]:
         values = signals
-        for number, (convolution, norm) in enumerate(
-            zip(self.convolutions, self.norms, strict=True)
-        ):
+        for number, kernel in enumerate(_KERNELS):
             if number:
                 values = functional.relu(values)
-            kernel = _KERNELS[number]
+            convolution, norm = self.convolutions[number], self.norms[number]
+            assert isinstance(convolution, nn.Conv1d)
+            assert isinstance(norm, nn.BatchNorm1d)
             # An even kernel has one sample more after than before.
-            values = norm(convolution(functional.pad(values, ((kernel - 1) // 2, kernel // 2))))
-        return functional.relu(values + self.shortcut(signals))
+            values = pad(values, (kernel - 1) // 2, kernel // 2)
+            values = normalize(norm, convolve(convolution, values))
+        shortcut = signals
+        if self.widen is not None:
+            shortcut = convolve(self.widen, signals)
+        return functional.relu(values + normalize(self.shortcut_norm, shortcut))
 
 
 class _LSTMAttention(nn.Module):

@@ -107,7 +107,7 @@ def test_second_layer_takes_the_first_step_of_an_lstm(model):
 def test_block_is_three_convolutions_and_a_shortcut(model):
     model.eval()
     block = model.blocks[0]
-    for norm in (*block.norms, block.shortcut[1]):
+    for norm in (*block.norms, block.shortcut_norm):
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2.0)
     signal = torch.randn(1, CHANNELS, SAMPLES, dtype=torch.float64)
@@ -127,8 +127,7 @@ def test_block_is_three_convolutions_and_a_shortcut(model):
             piece = torch.from_numpy(padded[:, first + time : first + time + kernel])
             out[:, time] = (convolution.weight * piece).sum((1, 2))
         values = normalized(norm, out)
-    convolution, norm = block.shortcut
-    shortcut = normalized(norm, convolution.weight[:, :, 0] @ signal[0])
+    shortcut = normalized(block.shortcut_norm, block.widen.weight[:, :, 0] @ signal[0])
     torch.testing.assert_close(block(signal)[0], (values + shortcut).clamp(min=0))
 
 
