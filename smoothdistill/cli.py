@@ -20,6 +20,7 @@ from smoothdistill.commands.compare import compare
 from smoothdistill.commands.data import data_app
 from smoothdistill.commands.doctor import doctor
 from smoothdistill.commands.evaluate import evaluate
+from smoothdistill.commands.export import export
 from smoothdistill.commands.features import features
 from smoothdistill.commands.models import models
 from smoothdistill.commands.predict import predict
@@ -139,6 +140,7 @@ app.command()(train)
 app.command()(resume)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 app.command()(features)
 app.command()(compare)
 app.command()(report)

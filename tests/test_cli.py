@@ -263,6 +263,7 @@ def test_without_arguments_there_is_help():
         "resume",
         "evaluate",
         "predict",
+        "export",
         "report",
         "features",
         "compare",
@@ -286,7 +287,7 @@ def test_doctor_says_what_runs_where_and_why():
     assert facts["backends"]["ema_update_"][-1] == "reference"
     assert facts["cuda"]["meaning"]
     assert facts["packages"]["torch"] != "missing"
-    assert set(facts["extras"]) == {"data", "plot"}
+    assert set(facts["extras"]) == {"data", "export", "plot"}
     assert "GPU" in _run("doctor").stdout
 
 

@@ -18,6 +18,7 @@ _PACKAGES = ("torch", "numpy", "numba", "scikit-learn", "safetensors", "pydantic
 _EXTRAS = {
     "data": ("pyarrow", "CSV and Parquet files"),
     "plot": ("matplotlib", "figures of the report"),
+    "export": ("onnxruntime", "ONNX files"),
 }
 
 

@@ -64,7 +64,7 @@ def normalize(
         return out
     batch, _, time = maps.shape
     rows: Tensor = norm(maps.transpose(1, 2).flatten(0, 1))
-    return rows.unflatten(0, (batch, time)).transpose(1, 2)
+    return rows.reshape(batch, time, -1).transpose(1, 2)
 
 
 def pad(

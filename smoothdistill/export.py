@@ -1,0 +1,397 @@
+"""A trained model as one ONNX file, in float32 or int8, and how far it is from the model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+from smoothdistill.errors import SmoothDistillError
+from smoothdistill.training import Run
+from smoothdistill.training.checkpoint import write_atomically
+from smoothdistill.training.data_source import load_windows, make_split
+from smoothdistill.training.metrics import macro_f1
+from smoothdistill.training.standardization import Standardization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jaxtyping import Float32
+
+    from smoothdistill.training.roles import Role
+    from smoothdistill.windows import Windows
+
+__all__ = ["ExportError", "ExportReport", "OnnxModel", "export_onnx", "export_run"]
+
+Precision = Literal["float32", "int8"]
+
+_NUM_CALIBRATION_WINDOWS = 512
+_TOLERANCE = 1e-4  # of the largest logit: float32 sums of thousands of terms in another order
+_BATCH = 64
+
+
+class ExportError(SmoothDistillError):
+    """A model cannot be exported, or what was exported does not say what the model says."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export is, and how far it is from the model.
+
+    Attributes:
+        path: The file.
+        precision: "float32" or "int8".
+        num_bytes: Its size.
+        num_windows: Windows that both were asked.
+        largest_difference: Of a logit, over all of them.
+        agreement: Share of the windows for which both say the same, by task.
+        macro_f1: By task what PyTorch and the file reach on the test windows of the fold; empty
+            where there are none.
+    """
+
+    path: str
+    precision: Precision
+    num_bytes: int
+    num_windows: int
+    largest_difference: float
+    agreement: dict[str, float]
+    macro_f1: dict[str, dict[str, float]]
+
+
+class OnnxModel:
+    """An exported file, run by ONNX Runtime on the CPU.
+
+    Args:
+        path: The file.
+        num_threads: Threads of one call, at least 1.
+
+    Attributes:
+        metadata: What `export_run` wrote beside the weights: classes, channels, rate and so on.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ExportError: If it is no model that can be run.
+        ImportError: If onnxruntime is not installed.
+    """
+
+    def __init__(self, path: str | Path, *, num_threads: int = 1) -> None:
+        onnxruntime = _require("onnxruntime")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"`path` must be a file, but {str(path)!r} is not instead.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = num_threads, 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of classes of its own
+            raise ExportError(
+                f"`path` must be a model that ONNX Runtime can run, but {str(path)!r} is not "
+                f"({_first_line(error)}) instead."
+            ) from error
+        written = self._session.get_modelmeta().custom_metadata_map.get("smoothdistill", "{}")
+        self.metadata: dict[str, Any] = json.loads(written)
+
+    def __call__(
+        self, signals: Float32[np.ndarray, "batch channels time"]
+    ) -> dict[str, Float32[np.ndarray, "batch classes"]]:
+        """Logits of every task for signals in their own unit."""
+        outputs = self._session.run(None, {"signals": signals})
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, outputs, strict=True))
+
+
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    windows: Float32[np.ndarray, "windows channels time"],
+    standardization: Standardization | None = None,
+    precision: Precision = "float32",
+    metadata: Mapping[str, Any] | None = None,
+) -> ExportReport:
+    """Write a model to one ONNX file, run it, and compare.
+
+    The file takes ``signals`` [batch, channels, time], float32 in their own unit, and gives the
+    logits [batch, classes] of each task under its name. int8 means static quantization: weights by
+    output channel, activations by the ranges that `windows` have.
+
+    Args:
+        model: Maps signals to {task: logits}; has `tasks`. It is left as it was.
+        path: The file to write or replace.
+        windows: At least one window, to compare on and, for int8, to calibrate with: of subjects
+            that were trained on.
+        standardization: Applied before the model, inside of the file.
+        precision: "float32" or "int8".
+        metadata: Anything that JSON can hold, written into the file.
+
+    Returns:
+        What was compared; without scores.
+
+    Raises:
+        ValueError: If an argument breaks its rule.
+        ExportError: If the model cannot be exported, or a float32 file says something else. `path`
+            is then as it was.
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        _require(package)
+    if precision not in get_args(Precision):
+        names = ", ".join(f"'{name}'" for name in get_args(Precision))
+        raise ValueError(f"`precision` must be one of {names}, but is {precision!r} instead.")
+    if windows.ndim != 3 or not len(windows):
+        raise ValueError(
+            "`windows` must be at least 1 window [windows, channels, time], but has the shape "
+            f"{list(windows.shape)} instead."
+        )
+    whole = _Whole(model, standardization or Standardization.identity(windows.shape[1]))
+    signals = np.ascontiguousarray(windows, np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        _write_float32(whole, windows.shape[1:], plain, dict(metadata or {}))
+        if precision == "int8":
+            _quantize(plain, small, signals)
+        made = small if precision == "int8" else plain
+        expected, found = _ask(whole, signals), _ask(OnnxModel(made), signals)
+        report = _compare(expected, found, Path(path), precision, made.stat().st_size)
+        write_atomically(Path(path), lambda target: _copy(made, target))
+    return report
+
+
+def export_run(
+    run: str | Path | Run,
+    path: str | Path,
+    *,
+    fold: int = 0,
+    role: Role | Literal["selected"] = "selected",
+    precision: Precision = "float32",
+    compress: bool = False,
+    windows: Windows | None = None,
+) -> ExportReport:
+    """Export a model of a run; calibrated on its training subjects, compared on its test windows.
+
+    Args:
+        run: A finished run or its folder.
+        path: The file to write or replace.
+        fold: Number of the fold.
+        role: "student", "teacher", or "selected": the one that did better in validation.
+        precision: "float32" or "int8".
+        compress: Whether the model's `compress()` comes first: SIMH heads keep their memory only.
+        windows: The run's windows; by default they are loaded as the run's configuration says.
+
+    Raises:
+        ValueError: If the windows are not the run's, or the model has nothing to compress.
+        FileNotFoundError: If there is no such run or fold, or the recordings are not there.
+        ExportError, CheckpointError, DataError, ImportError: As the parts of it say.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    checkpoint = run.checkpoint(fold)
+    model = checkpoint.model(role)
+    if compress:
+        if not hasattr(model, "compress"):
+            raise ValueError(
+                f"`compress` must be false for a {type(model).__name__}, which has nothing to "
+                "leave out, but is true instead."
+            )
+        model = cast("Any", model).compress()
+    windows = load_windows(run.config.data) if windows is None else windows
+    (own,) = (one for one in make_split(run.config.split, windows) if one.index == fold)
+    description = checkpoint.description
+    metadata = {
+        "class_names": description.class_names,
+        "channel_names": description.channel_names,
+        "sample_rate_hz": description.sample_rate_hz,
+        "window_samples": description.window_samples,
+        "model": description.model_name,
+        "method": description.method_name,
+        "role": description.selected if role == "selected" else role,
+        "precision": precision,
+        "is_compressed": compress,
+    }
+    chosen = np.random.default_rng(0).permutation(own.train)[:_NUM_CALIBRATION_WINDOWS]
+    report = export_onnx(
+        model,
+        path,
+        windows=windows.signals[np.sort(chosen)],
+        standardization=checkpoint.standardization,
+        precision=precision,
+        metadata=metadata,
+    )
+    scores = _scores(_Whole(model, checkpoint.standardization), OnnxModel(path), windows, own.test)
+    return ExportReport(**{**asdict(report), "macro_f1": scores})
+
+
+class _Whole(nn.Module):
+    """Standardization and model, in evaluation mode; gives a tuple, as exports want it."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, model: nn.Module, standardization: Standardization) -> None:
+        super().__init__()
+        self.model = deepcopy(model).to("cpu")
+        self.tasks: tuple[str, ...] = tuple(getattr(model, "tasks", ()))
+        self.register_buffer("mean", standardization.mean.cpu()[:, None])
+        self.register_buffer("deviation", standardization.deviation.cpu()[:, None])
+        self.eval()
+
+    def forward(self, signals: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits = self.model((signals - self.mean) / self.deviation)
+        return tuple(logits[task] for task in self.tasks)
+
+
+def _ask(
+    asked: _Whole | OnnxModel, signals: Float32[np.ndarray, "windows channels time"]
+) -> dict[str, Float32[np.ndarray, "windows classes"]]:
+    """Logits of every task for all windows, some at a time."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for start in range(0, len(signals), _BATCH):
+        batch = np.ascontiguousarray(signals[start : start + _BATCH], np.float32)
+        if isinstance(asked, OnnxModel):
+            logits = asked(batch)
+        else:
+            with torch.no_grad():
+                said = asked(torch.from_numpy(batch))
+            logits = {task: one.numpy() for task, one in zip(asked.tasks, said, strict=True)}
+        for task, one in logits.items():
+            parts.setdefault(task, []).append(one)
+    return {task: np.concatenate(each) for task, each in parts.items()}
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.write_bytes(source.read_bytes())
+
+
+def _write_float32(
+    whole: _Whole, shape: tuple[int, ...], path: Path, metadata: dict[str, Any]
+) -> None:
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                whole,
+                (torch.zeros(2, *shape),),
+                dynamo=True,
+                dynamic_shapes={"signals": {0: torch.export.Dim("batch", min=1)}},
+                input_names=["signals"],
+                output_names=list(whole.tasks),
+                verbose=False,
+            )
+            assert program is not None
+            program.model.metadata_props["smoothdistill"] = json.dumps(metadata)
+            program.save(path, external_data=False)
+    except Exception as error:  # of many classes: what the exporter cannot do, it says in its own
+        raise ExportError(
+            f"`model` must be one that torch.onnx can export, but {type(whole.model).__name__} "
+            f"is not ({_first_line(error)}) instead."
+        ) from error
+
+
+def _quantize(source: Path, target: Path, signals: np.ndarray) -> None:
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        """Hands the windows over in batches."""
+
+        def __init__(self) -> None:
+            starts = range(0, len(signals), _BATCH)
+            self._batches = iter([{"signals": signals[at : at + _BATCH]} for at in starts])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._batches, None)
+
+    ready = source.with_name("ready.onnx")
+    with _quiet():
+        quant_pre_process(str(source), str(ready))
+        # Unsigned activations: signed ones were two to seven times as slow on x86-64.
+        quantization.quantize_static(
+            str(ready),
+            str(target),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+
+
+def _compare(
+    expected: dict[str, np.ndarray],
+    found: dict[str, np.ndarray],
+    path: Path,
+    precision: Precision,
+    num_bytes: int,
+) -> ExportReport:
+    difference = max(float(np.abs(found[task] - one).max()) for task, one in expected.items())
+    largest = max(float(np.abs(one).max()) for one in expected.values())
+    if precision == "float32" and not difference <= _TOLERANCE * max(1.0, largest):
+        raise ExportError(
+            f"`model` must say the same as its export within {_TOLERANCE:g} of its largest logit, "
+            f"but differs by {difference:.3g} instead."
+        )
+    agreement = {
+        task: float((found[task].argmax(1) == one.argmax(1)).mean())
+        for task, one in expected.items()
+    }
+    num_windows = len(next(iter(expected.values())))
+    return ExportReport(str(path), precision, num_bytes, num_windows, difference, agreement, {})
+
+
+def _scores(
+    whole: _Whole, exported: OnnxModel, windows: Windows, chosen: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Macro-F1 of both on some windows, by task."""
+    signals = windows.signals[chosen]
+    said, given = _ask(whole, signals), _ask(exported, signals)
+    return {
+        task: {
+            "torch": macro_f1(windows.targets[task][chosen], said[task].argmax(1)),
+            "onnx": macro_f1(windows.targets[task][chosen], given[task].argmax(1)),
+        }
+        for task in whole.tasks
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporter and quantizer say of their own workings."""
+    loggers = [
+        logging.getLogger(),
+        *map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir")),
+    ]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _require(package: str) -> Any:
+    try:
+        return __import__(package)
+    except ImportError as error:
+        raise ImportError(
+            f"`{package}` must be installed for ONNX files, but is not instead; "
+            'pip install "smoothdistill[export]" adds it.'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
