@@ -9,6 +9,7 @@ import warnings
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -87,7 +88,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path, *, num_threads: int = 1) -> None:
-        onnxruntime = _require("onnxruntime")
+        onnxruntime = _require_module("onnxruntime")
         if not Path(path).is_file():
             raise FileNotFoundError(f"`path` must be a file, but {str(path)!r} is not instead.")
         options = onnxruntime.SessionOptions()
@@ -146,8 +147,9 @@ def export_onnx(
             is then as it was.
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        _require(package)
+    _require_module("onnx")
+    _require_module("onnxscript")
+    _require_module("onnxruntime")
     if precision not in get_args(Precision):
         names = ", ".join(f"'{name}'" for name in get_args(Precision))
         raise ValueError(f"`precision` must be one of {names}, but is {precision!r} instead.")
@@ -383,9 +385,9 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _require(package: str) -> Any:
+def _require_module(package: str) -> Any:
     try:
-        return __import__(package)
+        return import_module(package)
     except ImportError as error:
         raise ImportError(
             f"`{package}` must be installed for ONNX files, but is not instead; "

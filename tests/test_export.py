@@ -149,7 +149,7 @@ def test_arguments_without_sense_are_one_sentence(run, tmp_path):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS, precision="int4")
     with pytest.raises(ValueError, match=r"`windows` must be at least 1 window .* \[0, 3, 64\]"):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS[:0])
-    with pytest.raises(ValueError, match="`compress` must be false for a HARMLP, which has noth"):
+    with pytest.raises(ValueError, match="`compress` must be false for a HARMLP, which has no"):
         export_run(trained, tmp_path / "m.onnx", windows=windows, compress=True)
     with pytest.raises(FileNotFoundError):
         export_run(trained, tmp_path / "m.onnx", windows=windows, fold=7)
