@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smoothdistill import windows as windows
     from smoothdistill.errors import CheckpointError as CheckpointError
     from smoothdistill.errors import DataError as DataError
+    from smoothdistill.errors import ExportError as ExportError
     from smoothdistill.errors import NonFiniteError as NonFiniteError
     from smoothdistill.errors import SmoothDistillError as SmoothDistillError
     from smoothdistill.errors import SplitLeakError as SplitLeakError
@@ -62,6 +63,7 @@ _HOME = {
     "CheckpointError": "errors",
     "DataError": "errors",
     "EMATeacher": "optim",
+    "ExportError": "errors",
     "HARMLP": "models",
     "MTLNet": "models",
     "MobileNetV31D": "models",

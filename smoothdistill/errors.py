@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "DataError", "NonFiniteError", "SmoothDistillError", "SplitLeakError"]
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "ExportError",
+    "NonFiniteError",
+    "SmoothDistillError",
+    "SplitLeakError",
+]
 
 
 class SmoothDistillError(Exception):
@@ -23,6 +30,12 @@ class SplitLeakError(DataError):
 
 class CheckpointError(SmoothDistillError, ValueError):
     """A checkpoint or run folder is cut, damaged or of another run (exit code 4)."""
+
+    exit_code = 4
+
+
+class ExportError(SmoothDistillError):
+    """A model cannot be exported, or its file says something else than it does (exit code 4)."""
 
     exit_code = 4
 

@@ -17,34 +17,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from smoothdistill.errors import SmoothDistillError
+from smoothdistill.errors import ExportError
+from smoothdistill.methods import METHODS
 from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import write_atomically
-from smoothdistill.training.data_source import load_windows, make_split
+from smoothdistill.training.data_source import make_split
 from smoothdistill.training.metrics import macro_f1
+from smoothdistill.training.run_execution import windows_of_run
 from smoothdistill.training.standardization import Standardization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from jaxtyping import Float32
 
+    from smoothdistill.training.model_checkpoint import ModelDescription
     from smoothdistill.training.roles import Role
     from smoothdistill.windows import Windows
 
-__all__ = ["ExportError", "ExportReport", "OnnxModel", "export_onnx", "export_run"]
+__all__ = ["ExportReport", "OnnxModel", "export_onnx", "export_run"]
 
 Precision = Literal["float32", "int8"]
 
 _NUM_CALIBRATION_WINDOWS = 512
 _TOLERANCE = 1e-4  # of the largest logit: float32 sums of thousands of terms in another order
 _BATCH = 64
-
-
-class ExportError(SmoothDistillError):
-    """A model cannot be exported, or what was exported does not say what the model says."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True)
@@ -119,21 +116,21 @@ def export_onnx(
     path: str | Path,
     *,
     windows: Float32[np.ndarray, "windows channels time"],
+    test_windows: Float32[np.ndarray, "windows channels time"] | None = None,
     standardization: Standardization | None = None,
     precision: Precision = "float32",
     metadata: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Write a model to one ONNX file, run it, and compare.
 
-    The file takes ``signals`` [batch, channels, time], float32 in their own unit, and gives the
-    logits [batch, classes] of each task under its name. int8 means static quantization: weights by
-    output channel, activations by the ranges that `windows` have.
+    The file takes ``signals`` [batch, channels, time], float32 in their own unit, and gives logits
+    [batch, classes] by task. int8: static quantization, weights by channel, activations by range.
 
     Args:
         model: Maps signals to {task: logits}; has `tasks`. It is left as it was.
         path: The file to write or replace.
-        windows: At least one window, to compare on and, for int8, to calibrate with: of subjects
-            that were trained on.
+        windows: At least one window, for int8 to calibrate with: of subjects that were trained on.
+        test_windows: What to compare on; by default the same.
         standardization: Applied before the model, inside of the file.
         precision: "float32" or "int8".
         metadata: Anything that JSON can hold, written into the file.
@@ -159,16 +156,21 @@ def export_onnx(
             f"{list(windows.shape)} instead."
         )
     whole = _Whole(model, standardization or Standardization.identity(windows.shape[1]))
-    signals = np.ascontiguousarray(windows, np.float32)
+    calibrating = np.ascontiguousarray(windows, np.float32)
+    signals = calibrating if test_windows is None else test_windows
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         _write_float32(whole, windows.shape[1:], plain, dict(metadata or {}))
         if precision == "int8":
-            _quantize(plain, small, signals)
+            _quantize(plain, small, calibrating)
         made = small if precision == "int8" else plain
-        expected, found = _ask(whole, signals), _ask(OnnxModel(made), signals)
+        expected, found = _ask(whole.logits, signals), _ask(OnnxModel(made), signals)
         report = _compare(expected, found, Path(path), precision, made.stat().st_size)
-        write_atomically(Path(path), lambda target: _copy(made, target))
+
+        def write(target: Path) -> None:
+            target.write_bytes(made.read_bytes())
+
+        write_atomically(Path(path), write)
     return report
 
 
@@ -194,9 +196,10 @@ def export_run(
         windows: The run's windows; by default they are loaded as the run's configuration says.
 
     Raises:
-        ValueError: If the windows are not the run's, or the model has nothing to compress.
+        ValueError: If the windows must be given, or the model has nothing to compress.
+        DataError: If the windows are not the run's.
         FileNotFoundError: If there is no such run or fold, or the recordings are not there.
-        ExportError, CheckpointError, DataError, ImportError: As the parts of it say.
+        ExportError, CheckpointError, ImportError: As the parts of it say.
     """
     run = run if isinstance(run, Run) else Run(run)
     checkpoint = run.checkpoint(fold)
@@ -208,7 +211,7 @@ def export_run(
                 "leave out, but is true instead."
             )
         model = cast("Any", model).compress()
-    windows = load_windows(run.config.data) if windows is None else windows
+    windows = windows_of_run(run, windows, "windows")
     (own,) = (one for one in make_split(run.config.split, windows) if one.index == fold)
     description = checkpoint.description
     metadata = {
@@ -216,7 +219,7 @@ def export_run(
         "channel_names": description.channel_names,
         "sample_rate_hz": description.sample_rate_hz,
         "window_samples": description.window_samples,
-        "model": description.model_name,
+        "model": _kind(description, role),
         "method": description.method_name,
         "role": description.selected if role == "selected" else role,
         "precision": precision,
@@ -227,12 +230,21 @@ def export_run(
         model,
         path,
         windows=windows.signals[np.sort(chosen)],
+        test_windows=windows.signals[own.test],
         standardization=checkpoint.standardization,
         precision=precision,
         metadata=metadata,
     )
     scores = _scores(_Whole(model, checkpoint.standardization), OnnxModel(path), windows, own.test)
     return ExportReport(**{**asdict(report), "macro_f1": scores})
+
+
+def _kind(description: ModelDescription, role: str) -> str:
+    """Name of the network that speaks for a role."""
+    is_beside = METHODS[description.method_name].teacher_model == "beside"
+    if role == "teacher" and is_beside and description.teacher_model is not None:
+        return str(description.teacher_model["name"])
+    return description.model_name
 
 
 class _Whole(nn.Module):
@@ -253,27 +265,21 @@ class _Whole(nn.Module):
         logits = self.model((signals - self.mean) / self.deviation)
         return tuple(logits[task] for task in self.tasks)
 
+    @torch.no_grad()
+    def logits(self, signals: np.ndarray) -> dict[str, np.ndarray]:
+        """The same from and to NumPy."""
+        found = zip(self.tasks, self(torch.from_numpy(signals)), strict=True)
+        return {task: values.numpy() for task, values in found}
+
 
 def _ask(
-    asked: _Whole | OnnxModel, signals: Float32[np.ndarray, "windows channels time"]
+    logits: Callable[[np.ndarray], dict[str, np.ndarray]],
+    signals: Float32[np.ndarray, "windows channels time"],
 ) -> dict[str, Float32[np.ndarray, "windows classes"]]:
     """Logits of every task for all windows, some at a time."""
-    parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(signals), _BATCH):
-        batch = np.ascontiguousarray(signals[start : start + _BATCH], np.float32)
-        if isinstance(asked, OnnxModel):
-            logits = asked(batch)
-        else:
-            with torch.no_grad():
-                said = asked(torch.from_numpy(batch))
-            logits = {task: one.numpy() for task, one in zip(asked.tasks, said, strict=True)}
-        for task, one in logits.items():
-            parts.setdefault(task, []).append(one)
-    return {task: np.concatenate(each) for task, each in parts.items()}
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.write_bytes(source.read_bytes())
+    starts = range(0, len(signals), _BATCH)
+    parts = [logits(np.ascontiguousarray(signals[at : at + _BATCH], np.float32)) for at in starts]
+    return {task: np.concatenate([part[task] for part in parts]) for task in parts[0]}
 
 
 def _write_float32(
@@ -336,8 +342,9 @@ def _compare(
     precision: Precision,
     num_bytes: int,
 ) -> ExportReport:
-    difference = max(float(np.abs(found[task] - one).max()) for task, one in expected.items())
-    largest = max(float(np.abs(one).max()) for one in expected.values())
+    # NumPy's, in which a NaN wins.
+    difference = float(np.max([np.abs(found[task] - one).max() for task, one in expected.items()]))
+    largest = float(np.max([np.abs(one).max() for one in expected.values()]))
     if precision == "float32" and not difference <= _TOLERANCE * max(1.0, largest):
         raise ExportError(
             f"`model` must say the same as its export within {_TOLERANCE:g} of its largest logit, "
@@ -356,7 +363,7 @@ def _scores(
 ) -> dict[str, dict[str, float]]:
     """Macro-F1 of both on some windows, by task."""
     signals = windows.signals[chosen]
-    said, given = _ask(whole, signals), _ask(exported, signals)
+    said, given = _ask(whole.logits, signals), _ask(exported, signals)
     return {
         task: {
             "torch": macro_f1(windows.targets[task][chosen], said[task].argmax(1)),
@@ -369,20 +376,14 @@ def _scores(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what exporter and quantizer say of their own workings."""
-    loggers = [
-        logging.getLogger(),
-        *map(logging.getLogger, ("torch.onnx", "onnxscript", "onnx_ir")),
-    ]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def _require_module(package: str) -> Any:

@@ -66,6 +66,6 @@ def export(
         print_table(headings, rows)
         print_lines(
             f"{found.precision}, {found.num_bytes:,} bytes; logits differ by at most "
-            f"{found.largest_difference:.2g} on {found.num_windows} training windows",
+            f"{found.largest_difference:.2g} on {found.num_windows} test windows",
             f"model: {out}",
         )

@@ -133,6 +133,17 @@ class Method(ABC):
         """Names of the parts of the loss beyond cross-entropy and distillation by task."""
         return ()
 
+    def require_epochs(self, num_epochs: int) -> None:
+        """Refuse a training that is too short for the method; by default none is.
+
+        Args:
+            num_epochs: Number of epochs of the training.
+
+        Raises:
+            ValueError: If it is.
+        """
+        del num_epochs
+
     def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
         """Told that an epoch begins; returns whether the student has begun anew, too.
 

@@ -102,15 +102,20 @@ class BornAgain(Multitask):
         """The network of this generation."""
         return require_student(self, student, _Generations).network
 
-    def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
-        """Begin a generation where its share of the epochs begins."""
-        student = require_student(self, student, _Generations)
+    def require_epochs(self, num_epochs: int) -> None:
+        """At least one for each generation."""
         count = self.options.num_generations
         if num_epochs < count:
             raise ValueError(
                 f"`train.epochs` must be at least {count} for the generations of the method "
                 f"born-again, but is {num_epochs} instead."
             )
+
+    def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
+        """Begin a generation where its share of the epochs begins."""
+        student = require_student(self, student, _Generations)
+        self.require_epochs(num_epochs)
+        count = self.options.num_generations
         is_first = epoch > 0 and epoch % (num_epochs // count) == 0
         if not is_first or epoch // (num_epochs // count) >= count:
             return False

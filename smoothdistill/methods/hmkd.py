@@ -101,7 +101,7 @@ class TeacherAndStudent(nn.Module):
         super().__init__()
         self.student, self.teacher = student, teacher
         self.student_ensemble, self.teacher_ensemble = (
-            StageEnsemble(stage_shapes(staged_network(network, name, HMKD.name))[:-1], num_classes)
+            StageEnsemble(_inner_shapes(network, name), num_classes)
             for network, name in ((student, "model"), (teacher, "teacher.model"))
         )
 
@@ -109,6 +109,16 @@ class TeacherAndStudent(nn.Module):
         """Logits of the student."""
         logits: dict[str, Tensor] = self.student(signals)
         return logits
+
+
+def _inner_shapes(network: nn.Module, name: str) -> list[tuple[int, ...]]:
+    shapes = stage_shapes(staged_network(network, name, HMKD.name))[:-1]
+    if not shapes:
+        raise TypeError(
+            f"`{name}` must have a stage before its features for the method {HMKD.name}, "
+            f"but {type(network).__name__} has none instead."
+        )
+    return shapes
 
 
 @register_method

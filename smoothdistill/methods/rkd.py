@@ -44,6 +44,7 @@ class RKD(StageTransfer):
     name: ClassVar[str] = "rkd"
     Options: ClassVar[type[LossOptions]] = RKDOptions
     options: RKDOptions
+    compares_stages: ClassVar[bool] = False
 
     @property
     def transfer_weight(self) -> float:
@@ -60,19 +61,19 @@ class RKD(StageTransfer):
     ) -> Tensor:
         """Both, weighted; 0 for a single window."""
         del student
-        mine, other = own[-1], taught[-1].to(own[-1].dtype)
+        mine, other = own[-1].float(), taught[-1].float()
         if len(mine) < 2:
             return 0.0 * mine.sum()
-        return self.options.distance_weight * functional.smooth_l1_loss(
-            distances(mine), distances(other)
-        ) + self.options.angle_weight * functional.smooth_l1_loss(angles(mine), angles(other))
+        options = self.options
+        with torch.autocast(mine.device.type, enabled=False):  # small differences of large numbers
+            far = functional.smooth_l1_loss(distances(mine), distances(other))
+            turned = functional.smooth_l1_loss(angles(mine), angles(other))
+        return options.distance_weight * far + options.angle_weight * turned
 
 
 def distances(features: Tensor) -> Tensor:
     """Distances [batch, batch] between features [batch, width], divided by the mean of a pair."""
-    products = features @ features.T
-    squares = products.diagonal()
-    squared = (squares[:, None] + squares[None] - 2.0 * products).clamp(min=1e-12)
+    squared = (features[None] - features[:, None]).square().sum(2).clamp(min=1e-12)
     # No gradient where a window is compared with itself: the root has none at 0.
     is_self = torch.eye(len(features), dtype=torch.bool, device=features.device)
     lengths = torch.where(is_self, 1.0, squared).sqrt().masked_fill(is_self, 0.0)

@@ -117,7 +117,8 @@ class SMLDist(StageTransfer):
 
     def _num_stage_epochs(self, num_epochs: int) -> int:
         share = self.options.stage_share
-        return max(self._num_anchors, round(share * num_epochs)) if share else 0
+        has_stages = share > 0.0 and self._num_anchors > 0
+        return max(self._num_anchors, round(share * num_epochs)) if has_stages else 0
 
     def choose(self, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """All anchors, or all but the last."""
@@ -160,6 +161,15 @@ class SMLDist(StageTransfer):
             self._hand_over(student.network, is_trial=True)
         return student
 
+    def require_epochs(self, num_epochs: int) -> None:
+        """At least one for each anchor, and one more for the logits."""
+        num_stage_epochs = self._num_stage_epochs(num_epochs)
+        if num_stage_epochs >= num_epochs:
+            raise ValueError(
+                f"`train.epochs` must be above {num_stage_epochs}, those for the stages of the "
+                f"method smldist, but is {num_epochs} instead."
+            )
+
     def begin_epoch(self, student: nn.Module, epoch: int, num_epochs: int) -> bool:
         """Hand the heads over where the stages end; from there on the student can be chosen.
 
@@ -167,17 +177,12 @@ class SMLDist(StageTransfer):
             ValueError: If no epoch is left for the logits.
         """
         student = require_student(self, student, StudentWithAdaptors)
-        num_stage_epochs = self._num_stage_epochs(num_epochs)
-        if num_stage_epochs >= num_epochs:
-            raise ValueError(
-                f"`train.epochs` must be above {num_stage_epochs}, those for the stages of the "
-                f"method smldist, but is {num_epochs} instead."
-            )
-        if epoch != num_stage_epochs:
+        self.require_epochs(num_epochs)
+        if epoch != self._num_stage_epochs(num_epochs):
             return False
         if self._begins_as_teacher(student.network):
             self._hand_over(student.network)
-        return epoch > 0
+        return True
 
     def _begins_as_teacher(self, network: nn.Module) -> bool:
         """Whether the heads of the student's network do."""
@@ -209,7 +214,7 @@ class SMLDist(StageTransfer):
         mine, other = student.pairs[self.anchor]
         pair = student.adaptors[self.anchor](own[mine], taught[other])
         if self.options.frequency and pair[0].ndim == 3:
-            pair = tuple(torch.fft.rfft(one, norm="ortho").abs() for one in pair)
+            pair = tuple(torch.fft.rfft(one.float(), norm="ortho").abs() for one in pair)
         return functional.mse_loss(*pair)
 
     def batch_loss(
@@ -239,11 +244,12 @@ class SMLDist(StageTransfer):
         with torch.no_grad():
             said = expert.classify(taught[-1])
         logits = self.in_order(network.classify(own[-1]))
-        taught_logits = self.taught(logits, said)
         nothing = torch.zeros((), device=signals.device)
         if self.options.logits == "published":
-            return self._published(network, logits, taught_logits, targets, nothing)
-        corrected = {task: _corrected(taught_logits[task], targets[task]) for task in self.tasks}
+            return self._published(network, logits, said, targets, nothing)
+        corrected = {
+            task: _corrected(said[task], targets[task]) for task in self.tasks if task in said
+        }
         branches = [logits]
         if _has_memory(student.network):
             heads = zip(getattr(network, "tasks", self.tasks), _heads(student.network), strict=True)
@@ -253,7 +259,7 @@ class SMLDist(StageTransfer):
         outs = [
             multitask_kd_loss(
                 list(branch.values()),
-                list(corrected.values()),
+                list(self.taught(branch, corrected).values()),
                 [targets[task] for task in self.tasks],
                 task_weights=tuple(weights[task] for task in self.tasks),
                 distill_weight=self.options.distill_weight,
@@ -278,11 +284,13 @@ class SMLDist(StageTransfer):
         parts = []
         for task in self.tasks:
             said = torch.softmax(logits[task], 1) if _has_memory(network) else logits[task]
-            parts.append(
-                published_logits_loss(
-                    said, taught[task], targets[task], hardness=self.options.hardness
-                )
+            labels, of_teacher = published_logits_loss(
+                said,
+                taught.get(task, said.detach()),
+                targets[task],
+                hardness=self.options.hardness,
             )
+            parts.append((labels, of_teacher if task in taught else 0.0 * of_teacher))
         weights, share = self.task_weights(), self.options.distill_weight
         total = torch.stack(
             [

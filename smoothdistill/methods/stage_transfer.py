@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -54,6 +54,8 @@ class StageTransfer(TrainedTeacherMethod):
     ``transfer``.
     """
 
+    compares_stages: ClassVar[bool] = True
+
     @property
     def other_parts(self) -> tuple[str, ...]:
         """The transfer, before its weight."""
@@ -66,7 +68,13 @@ class StageTransfer(TrainedTeacherMethod):
         network = build(num_classes)
         own = stage_shapes(staged_network(network, "model", self.name))
         theirs = stage_shapes(staged_network(self.teacher, "teacher.model", self.name))
-        pairs = self.choose(pair_stages(own, theirs))
+        found = pair_stages(own, theirs)
+        if self.compares_stages and not found:
+            raise TypeError(
+                "`model` and `teacher.model` must have a stage before their features for the "
+                f"method {self.name}, but one of them has none instead."
+            )
+        pairs = self.choose(found)
         adaptors = self.adaptors([(own[mine], theirs[other]) for mine, other in pairs])
         return StudentWithAdaptors(network, adaptors, pairs)
 

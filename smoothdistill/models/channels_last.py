@@ -58,11 +58,15 @@ def convolve(
 def normalize(
     norm: nn.BatchNorm1d, maps: Float[Tensor, "batch channels time"]
 ) -> Float[Tensor, "batch channels time"]:
-    """What the layer gives, but for rounding."""
+    """What the layer gives, but for rounding; of a single value, what it gives in evaluation."""
+    batch, _, time = maps.shape
+    if norm.training and batch * time == 1:  # one value has no spread; what is remembered stands in
+        return functional.batch_norm(
+            maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
     if not _lies_so(maps):
         out: Tensor = norm(maps)
         return out
-    batch, _, time = maps.shape
     rows: Tensor = norm(maps.transpose(1, 2).flatten(0, 1))
     return rows.reshape(batch, time, -1).transpose(1, 2)
 

@@ -103,6 +103,9 @@ class EMATeacher:
             shadow_dtype = torch.float32
         if shadow_dtype is not None:
             self.model.to(shadow_dtype)
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.RNNBase):
+                module.flatten_parameters()  # on GPUs a copy has its weights in pieces, else
         self._pair_tensors()
 
     def _pair_tensors(self) -> None:

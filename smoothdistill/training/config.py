@@ -300,14 +300,19 @@ class RunConfig(_Section):
                 "but is missing instead."
             )
         if self.teacher is not None:
+            of_teacher = self.teacher.method.name
+            if METHODS[of_teacher].teacher_model in ("beside", "trained"):
+                raise ValueError(
+                    "`teacher.method.name` must be a method without another teacher, but is "
+                    f"{of_teacher!r} instead."
+                )
             if use == "none":
                 raise ValueError(
                     f"`teacher` must be left out for the method {self.method.name}, which has no "
                     "teacher but its own average, but is given instead."
                 )
-            if use == "trained":
-                self.of_teacher()
-            elif self.teacher.run is not None:
+            self.of_teacher()
+            if use != "trained" and self.teacher.run is not None:
                 raise ValueError(
                     f"`teacher.run` must be left out for the method {self.method.name}, which "
                     f"trains its teacher itself, but is {self.teacher.run!r} instead."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smoothdistill.errors import NonFiniteError
-from smoothdistill.methods import build_method
+from smoothdistill.methods import METHODS, build_method
 from smoothdistill.training.augmentation import Augmentation
 from smoothdistill.training.checkpoint import save_checkpoint
 from smoothdistill.training.fold_state import BestSoFar, FoldState
@@ -336,6 +336,14 @@ class FoldTrainer:
         return NonFiniteError(f"{error} The newest batch was saved as {str(path)!r}.")
 
 
+def _second_network(config: RunConfig) -> dict[str, Any] | None:
+    """Name and options of a network of another kind that is trained with the student, if any."""
+    is_beside = METHODS[config.method.name].teacher_model in ("beside", "optional")
+    if config.teacher is None or not is_beside:
+        return None
+    return config.teacher.model.model_dump()
+
+
 def _models(step: TrainStep) -> dict[Role, nn.Module]:
     return step.method.predictors(step.model, step.teacher.model)
 
@@ -356,5 +364,5 @@ def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) 
         validation_scores=dict(best.scores),
         fold=fold.index,
         data_name=windows.name,
-        teacher_model=None if config.teacher is None else config.teacher.model.model_dump(),
+        teacher_model=_second_network(config),
     )

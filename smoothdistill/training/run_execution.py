@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from smoothdistill.training.fold_state import FoldState
     from smoothdistill.windows import Windows
 
-__all__ = ["begin_run", "device_of", "resume_run"]
+__all__ = ["begin_run", "device_of", "resume_run", "windows_of_run"]
 
 
 def begin_run(
@@ -75,10 +75,11 @@ def begin_run(
     folder = folder or default_folder(Path("runs"), f"{config.data.name}-{config.method.name}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "status.json", {"state": "running"})
-    write_text(folder / "config.toml", config.to_toml())
     about = describe_data(windows, is_given=is_given)
     write_json(folder / "data.json", about)
     write_json(folder / "splits.json", describe_splits(windows, folds, config.split))
+    # The last one: a folder with a configuration has the others too, and can be gone on with.
+    write_text(folder / "config.toml", config.to_toml())
     return _execute(config, windows, folds, folder, device, about, facts, show, title=title)
 
 
@@ -105,18 +106,7 @@ def resume_run(
     if _is_finished(run):
         return run
     device = device_of(config.train.device)
-    if data is None and about.get("source") == "given":
-        raise ValueError(
-            "`data` must be the windows that the run was started with, since they were not "
-            "loaded by a name, but is None instead."
-        )
-    windows = load_windows(config.data) if data is None else data
-    fingerprint = windows.fingerprint()
-    if fingerprint != about.get("fingerprint"):
-        raise DataError(
-            f"`data` must have the fingerprint {str(about.get('fingerprint'))[:16]} of the "
-            f"run in {folder!r}, but has {fingerprint[:16]} instead."
-        )
+    windows = windows_of_run(run, data)
     folds = make_split(config.split, windows)
     old_digests = [fold.get("digest") for fold in splits.get("folds", [])]
     if old_digests != [split_digest(fold) for fold in folds]:
@@ -126,6 +116,34 @@ def resume_run(
         )
     facts = _facts(config, windows)
     return _execute(config, windows, folds, run.folder, device, about, facts, show, teacher, title)
+
+
+def windows_of_run(run: Run, given: Windows | None, name: str = "data") -> Windows:
+    """The windows that a run was started with: those that are given, or loaded by their name.
+
+    Args:
+        run: The run.
+        given: The same windows again; None: they are loaded.
+        name: What a sentence calls them.
+
+    Raises:
+        ValueError: If they cannot be loaded by a name, and are not given.
+        DataError: If they are others.
+    """
+    about = read_json(run.folder / "data.json")
+    if given is None and about.get("source") == "given":
+        raise ValueError(
+            f"`{name}` must be the windows that the run was started with, since they were not "
+            "loaded by a name, but is None instead."
+        )
+    windows = load_windows(run.config.data) if given is None else given
+    fingerprint = windows.fingerprint()
+    if fingerprint != about.get("fingerprint"):
+        raise DataError(
+            f"`{name}` must have the fingerprint {str(about.get('fingerprint'))[:16]} of the "
+            f"run in {str(run.folder)!r}, but has {fingerprint[:16]} instead."
+        )
+    return windows
 
 
 def _teacher_run(
@@ -144,7 +162,13 @@ def _teacher_run(
     if config.teacher.run is not None or given is not None:
         run = Run(config.teacher.run or str(given))
     elif (own / "config.toml").is_file():
-        run = resume_run(Run(own), windows, show, title="teacher")
+        run = Run(own)
+        if run.config != config.of_teacher():
+            raise CheckpointError(
+                "`out` must hold no other run as its `teacher`, but "
+                f"{str(own)!r} is of another configuration instead."
+            )
+        run = resume_run(run, windows, show, title="teacher")
     else:
         run = begin_run(
             config.of_teacher(),
@@ -216,7 +240,11 @@ def _execute(
                     data,
                     fold,
                     path,
-                    identity={**identity, "split": split_digest(fold)[:16]},
+                    identity={
+                        **identity,
+                        "split": split_digest(fold)[:16],
+                        **({} if teacher is None else {"teacher": teacher.digest(fold.index)}),
+                    },
                     stop=stop,
                     progress=progress,
                     place=place,
@@ -271,12 +299,13 @@ def _facts(config: RunConfig, windows: Windows) -> dict[str, Any]:
 
     build = NetworkBuilder(
         partial(_network, config.model, windows),
-        None if config.teacher is None else partial(_network, config.teacher.model, windows),
+        None if config.teacher is None else partial(_network, _teacher_model(config), windows),
     )
     with torch.random.fork_rng(devices=[]):
         if method.teacher_model == "trained":
             method.take_teacher(build.build_teacher(windows.num_classes))
         student = method.build_student(build, windows.num_classes)
+    method.require_epochs(config.train.epochs)
     model = method.network(student)
     return {
         "data": windows.name,
@@ -286,6 +315,13 @@ def _facts(config: RunConfig, windows: Windows) -> dict[str, Any]:
         "protocol": config.split.protocol,
         "num_windows": len(windows),
     }
+
+
+def _teacher_model(config: RunConfig) -> ModelConfig:
+    """The teacher's kind of network: that of the run that it is taken from, if there is one."""
+    assert config.teacher is not None
+    run = config.teacher.run
+    return config.teacher.model if run is None else Run(run).config.model
 
 
 def _network(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import torch
 
 from smoothdistill.errors import CheckpointError, DataError, SplitLeakError
-from smoothdistill.training.run_folder import read_json, split_digest
+from smoothdistill.training.run_folder import fold_folder, read_json, split_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,12 @@ class TeacherRun:
                     "`teacher.run` must be a run on the very folds of its student, but fold "
                     f"{fold.index} of {str(run.folder)!r} is another or missing instead."
                 )
+
+    def digest(self, fold: int) -> str:
+        """What tells the teacher of a fold from any other: of its checkpoint."""
+        path = fold_folder(self._run.folder, fold) / "best.safetensors"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def network(
         self, fold: int, standardization: Standardization, device: torch.device

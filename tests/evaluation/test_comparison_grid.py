@@ -462,6 +462,30 @@ def test_a_teacher_that_fails_fails_those_whom_it_would_teach(tmp_path, monkeypa
     assert again.content["is_complete"]
 
 
+def test_a_damaged_teacher_is_trained_anew(tmp_path):
+    few = TAUGHT.replace('"multitask", "kd", "rkd", "hmkd"', '"multitask"')
+    first = compare(CompareConfig.from_toml(few), out=tmp_path / "out", progress=False)
+    alone = [cell for cell in first.content["cells"] if cell["variant"] == "the teacher alone"]
+    checkpoint = first.folder / alone[0]["folder"] / "fold-00" / "best.safetensors"
+    before = (first.folder / alone[0]["folder"] / "predictions.csv.gz").read_bytes()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    more = TAUGHT.replace('"multitask", "kd", "rkd", "hmkd"', '"multitask", "kd"')
+    found = compare(CompareConfig.from_toml(more), out=tmp_path / "out", progress=False)
+    assert found.content["is_complete"]
+    assert (first.folder / alone[0]["folder"] / "predictions.csv.gz").read_bytes() == before
+    assert sd.Run(first.folder / alone[0]["folder"]).checkpoint(0)
+
+
+def test_a_lock_that_somebody_holds_is_left(tmp_path):
+    (tmp_path / "cells").mkdir()
+    held, free = (tmp_path / "cells" / f".{name}.lock" for name in ("held", "free"))
+    free.touch()
+    with FileLock(held):
+        grid_module._remove_locks(tmp_path / "cells")
+        assert held.exists()
+        assert not free.exists()
+
+
 def test_a_shared_teacher_is_for_those_who_take_one():
     variants = {one.label: one.config for one in CompareConfig.from_toml(TAUGHT).variants()}
     assert variants["multitask"].teacher is None

@@ -230,6 +230,28 @@ def test_what_does_not_fit_is_one_sentence():
         step.begin_epoch(0, 3)
 
 
+@pytest.mark.parametrize("form", ["mended", "published"])
+def test_a_task_that_the_teacher_lacks_is_learned_from_labels_alone(form):
+    step = make_step(
+        teacher=lambda _: mobile("teacher")({"activity": 5}),
+        student=mobile("student"), stage_share=0.0, logits=form,
+    )  # fmt: skip
+    step.begin_epoch(0, EPOCHS)
+    out = step(*make_batch())
+    assert float(out.distillation[0]) > 0.0
+    assert float(out.distillation[1]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_heads_that_are_handed_over_at_once_are_the_averages_too():
+    step = make_step(stage_share=0.0)
+    assert step.begin_epoch(0, EPOCHS)
+    for own, averaged in zip(
+        step.model.network.heads, step.teacher.model.network.heads, strict=True
+    ):
+        given = own.state_dict()
+        assert all(torch.equal(value, given[name]) for name, value in averaged.state_dict().items())
+
+
 def test_a_student_of_another_kind_learns_too():
     step = make_step(student=lambda classes: HARMLP(classes, 3, 64, width=0.1))
     for epoch in range(EPOCHS):

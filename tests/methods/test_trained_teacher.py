@@ -111,6 +111,23 @@ def test_networks_without_stages_are_one_sentence(name):
         method.build_student(builder, CLASSES)
 
 
+class WithoutStages(HARMLP):
+    """Features, and nothing before them."""
+
+    def stages(self, signals):
+        return super().stages(signals)[-1:]
+
+
+@pytest.mark.parametrize("name", ["fitnets", "attention-transfer", "smldist", "hmkd"])
+def test_networks_without_a_stage_before_their_features_are_one_sentence(name):
+    def bare(classes):
+        return WithoutStages(classes, 3, 30, width=0.1)
+
+    with pytest.raises(TypeError, match=r"must have a stage before (its|their) features for the"):
+        make_step(name, teacher=bare)
+    make_step("rkd", teacher=bare)(*make_batch())
+
+
 def test_methods_with_their_own_average_take_no_other_teacher():
     method = build_method("smooth-distill", tasks=("activity",))
     with pytest.raises(ValueError, match="`network` must be given to a method with a trained"):
@@ -258,6 +275,17 @@ def test_rkd_is_zero_for_features_that_are_moved_turned_and_scaled():
     assert float(step.method.transfer(step.model, [features], [moved])) < 1e-9
     assert float(step.method.transfer(step.model, [features], [torch.randn(6, 8)])) > 1.0
     assert float(step.method.transfer(step.model, [features[:1]], [moved[:1]])) == 0.0
+
+
+def test_rkd_is_exact_under_bfloat16():
+    """Features of mean 1 and deviation 0.1: products in bfloat16 would leave little of them."""
+    step = make_step("rkd")
+    torch.manual_seed(0)
+    mine, other = (1.0 + 0.1 * torch.randn(64, 32) for _ in range(2))
+    expected = step.method.transfer(step.model, [mine], [other])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = step.method.transfer(step.model, [mine], [other])
+    torch.testing.assert_close(found, expected)
 
 
 def test_rkd_of_equal_windows_has_finite_gradients():

@@ -74,6 +74,17 @@ def test_few_windows(batch):
     assert normalize(norm, convolve(layer, maps)).shape == (batch, 4, 7)
 
 
+@pytest.mark.parametrize("is_arranged", [True, False])
+def test_a_single_value_is_normalized_by_what_is_remembered(is_arranged):
+    norm = nn.BatchNorm1d(6)
+    norm.running_mean.normal_()
+    maps = torch.randn(1, 6, 1)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    found = normalize(norm, arrange(maps) if is_arranged else maps)
+    torch.testing.assert_close(found, norm.eval()(maps))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -178,6 +178,53 @@ def test_a_teacher_that_saw_other_units_is_refused(taught, windows, tmp_path):
         fit(tmp_path / "run", windows, config_of(teacher=teacher, standardize=False))
 
 
+def test_another_run_in_the_teachers_place_is_refused(windows, tmp_path):
+    other = config_of(teacher={**TEACHER, "train": {"epochs": 2}}).of_teacher()
+    fit(tmp_path / "run" / "teacher", windows, other)
+    with pytest.raises(CheckpointError, match="`out` must hold no other run as its `teacher`, but"):
+        fit(tmp_path / "run", windows)
+
+
+def test_ctrl_c_before_the_teachers_first_step_loses_nothing(
+    taught, windows, tmp_path, monkeypatch
+):
+    from smoothdistill.training import run_execution
+
+    real, calls = run_execution.describe_splits, iter(range(10))
+
+    def interrupt(*arguments):
+        if next(calls) == 1:  # the teacher's
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_execution, "describe_splits", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "run", windows)
+    run = Trainer.resume(tmp_path / "run", data=windows)
+    name = "predictions.csv.gz"
+    assert (run.folder / name).read_bytes() == (taught.folder / name).read_bytes()
+
+
+def test_too_few_epochs_are_refused_before_the_teacher_is_trained(windows, tmp_path):
+    with pytest.raises(ValueError, match=r"`train\.epochs` must be above 2, those for the stages"):
+        fit(tmp_path / "run", windows, config_of("smldist"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_from_a_run_is_of_that_runs_kind(windows, tmp_path):
+    """What `teacher.model` would be by default has no part in it."""
+    small = {"model": {"name": "har-mlp", "width": 0.05}, "train": {"epochs": 1}}
+    source = fit(tmp_path / "source", windows, config_of(teacher=small).of_teacher())
+    config = config_of("fitnets", {"run": str(source.folder)})
+    run = fit(tmp_path / "run", windows, config)
+    assert run.is_finished
+    assert run.checkpoint(0).description.teacher_model is None
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fit(tmp_path / "other", windows, config_of(teacher={"run": "nowhere"}))
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("method", "teacher", "sentence"),
     [
@@ -188,6 +235,8 @@ def test_a_teacher_that_saw_other_units_is_refused(taught, windows, tmp_path):
         ("kd", {"train": {"seed": 1}}, r"`teacher\.train\.seed` must be left to `train\.seed`"),
         ("kd", {"train": {"epoch": 1}}, r"`teacher\.train\.epoch` must be one of the known keys"),
         ("kd", {"train": {"epochs": 0}}, r"`teacher\.train\.epochs` must be at least 1, but is 0"),
+        ("hmkd", {"train": {"epochz": 1}}, r"`teacher\.train\.epochz` must be one of the known"),
+        ("kd", {"method": {"name": "kd"}}, r"`teacher\.method\.name` must be a method without"),
         ("kd", {"model": {"name": "x"}}, r"`model\.name` must be one of"),
         ("kd", {"modl": {}}, r"`teacher\.modl` must be one of the known keys"),
     ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from smoothdistill.evaluation.comparison.plan import Cell, Plan, cell_state, forget_windows
 from smoothdistill.evaluation.comparison.train_cell import CellTrainer, Outcome
@@ -64,7 +66,7 @@ def train_grid(
         num_workers, backend = 1, "threads"  # which is this very thread
     stop_file = out / "cells" / f".stop-{os.getpid()}"
     stop_file.unlink(missing_ok=True)
-    trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend)
+    trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend, retry=retry)
     bar = _Bar(len(plan.work), len(plan.work) - len(todo), todo, show=show)
     try:
         with _GridStop(stop_file) as stop, bar:
@@ -83,14 +85,23 @@ def train_grid(
                 stop.leave("The cells under way were saved.")
     finally:
         stop_file.unlink(missing_ok=True)
-        for lock in (out / "cells").glob(".?*.lock"):  # no worker is left that could hold one
-            lock.unlink(missing_ok=True)
+        _remove_locks(out / "cells")
         forget_windows()
 
 
-def _trainer(todo: Sequence[Cell], out: Path, stop_file: Path, backend: str) -> CellTrainer:
+def _remove_locks(cells: Path) -> None:
+    """Remove the locks that nobody holds; a worker of a cluster may train on after a signal."""
+    for path in cells.glob(".?*.lock"):
+        lock = FileLock(path)
+        with suppress(Timeout), lock.acquire(timeout=0):
+            path.unlink(missing_ok=True)
+
+
+def _trainer(
+    todo: Sequence[Cell], out: Path, stop_file: Path, backend: str, *, retry: bool
+) -> CellTrainer:
     if backend == "threads":
-        return CellTrainer(out, stop_file)
+        return CellTrainer(out, stop_file, retry=retry)
     configs = [cell.config for cell in todo if cell.config is not None]
     configs += [config.of_teacher() for config in configs if config.teacher is not None]
     return CellTrainer(
@@ -100,6 +111,7 @@ def _trainer(todo: Sequence[Cell], out: Path, stop_file: Path, backend: str) -> 
         methods={config.method.name: METHODS[config.method.name] for config in configs},
         models={config.model.name: MODELS[config.model.name] for config in configs},
         is_worker=True,
+        retry=retry,
     )
 
 

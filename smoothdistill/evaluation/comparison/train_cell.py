@@ -79,6 +79,7 @@ class CellTrainer:
         methods: The methods that the cells name, for processes in which they are not registered.
         models: The models, likewise.
         is_worker: Whether it runs in a process of its own.
+        retry: Whether teachers that failed are tried again.
     """
 
     out: Path
@@ -87,6 +88,7 @@ class CellTrainer:
     methods: dict[str, type[Method]] = field(default_factory=dict)
     models: dict[str, type[nn.Module]] = field(default_factory=dict)
     is_worker: bool = False
+    retry: bool = False
 
     def __call__(self, cell: Cell) -> Outcome:
         """Train a cell to its end, or to where a signal stops it.
@@ -116,7 +118,7 @@ class CellTrainer:
         # Two workers may want one cell: as what it is, and as the teacher of another.
         with FileLock(self.out / "cells" / f".{folder.name}.lock"):
             try:
-                if cell_state(folder)[0] == "finished":
+                if cell_state(folder)[0] == "finished" and _can_teach(cell, folder):
                     return Outcome(cell, "finished")
                 if self._must_stop():
                     return Outcome(cell, cell_state(folder)[0])
@@ -148,6 +150,9 @@ class CellTrainer:
             return None
         own = config.of_teacher()
         folder = f"cells/{cell_key(own, cell.fingerprint)}"
+        state, reason = cell_state(self.out / folder)
+        if state == "failed" and not self.retry:
+            raise DataError(f"The teacher failed: {reason}")
         teacher = replace(cell, variant=f"{cell.variant}, teacher", folder=folder, config=own)
         outcome = self._train(teacher, self.out / folder)
         if outcome.state == "failed":
@@ -203,6 +208,16 @@ class CellTrainer:
         finally:
             is_done.set()
             watcher.join()
+
+
+def _can_teach(cell: Cell, folder: Path) -> bool:
+    """Whether the networks of a finished cell can be read; what is damaged is removed."""
+    try:
+        Run(folder).checkpoint(cell.fold)
+    except (CheckpointError, FileNotFoundError):
+        shutil.rmtree(folder)
+        return False
+    return True
 
 
 def _forget_failure(folder: Path) -> None:
