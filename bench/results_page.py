@@ -121,7 +121,12 @@ QUESTIONS = (
 
 def summary(contents: dict[str, dict[str, Any]]) -> str:
     """What each step is worth on each data set."""
-    columns = [(name, task) for name, content in contents.items() for task in content["tasks"]]
+    columns = [
+        (name, task)
+        for name, content in contents.items()
+        for task in content["tasks"]
+        if any(find_pair(content, task, variant, over) for variant, over, _ in QUESTIONS)
+    ]
     rows = []
     for variant, over, step in QUESTIONS:
         pairs = [find_pair(contents[name], task, variant, over) for name, task in columns]
@@ -145,7 +150,7 @@ def _points(pair: tuple[float, float, float] | None) -> str:
 
 def page() -> str:
     """The whole page."""
-    paths = sorted(RESULTS.glob("compare-*.json"))
+    paths = sorted(RESULTS.glob("compare-*.json"), key=lambda path: path.stem)
     contents = {
         path.stem.removeprefix("compare-"): json.loads(path.read_text(encoding="utf-8"))
         for path in paths

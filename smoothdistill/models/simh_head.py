@@ -93,9 +93,12 @@ class SIMHHead(nn.Module):
         self.norm = nn.LayerNorm(in_features)
         if association == "associative":
             self.patterns = nn.Parameter(torch.randn(num_patterns, in_features))
-            self.pattern_norm = nn.LayerNorm(in_features)
             self.query = nn.Linear(in_features, in_features)
-            self.key = nn.Linear(in_features, in_features)
+            if is_compressed:  # the same for every window
+                self.keys = nn.Parameter(torch.zeros(num_patterns, in_features))
+            else:
+                self.pattern_norm = nn.LayerNorm(in_features)
+                self.key = nn.Linear(in_features, in_features)
         if is_compressed:  # the two layers of the memory branch are one
             self.output = nn.Linear(in_features, num_classes)
         else:
@@ -127,7 +130,7 @@ class SIMHHead(nn.Module):
         return logits
 
     def compress(self) -> SIMHHead:
-        """A head with the memory branch alone, its last two layers multiplied into one.
+        """A head with the memory branch alone: keys as they are, its last two layers as one.
 
         It gives what this head gives in evaluation, but for rounding; this head is left as it was.
         """
@@ -138,6 +141,9 @@ class SIMHHead(nn.Module):
             weight = self.output.weight.double()
             head.output.weight.copy_(weight @ self.value.weight.double())
             head.output.bias.copy_(weight @ self.value.bias.double() + self.output.bias)
+            if self.association == "associative":
+                head.keys = nn.Parameter(self._keys().clone())
+                del head.key, head.pattern_norm
         del head.value, head.intuition, head.mixture
         head.is_compressed = True
         return head
@@ -146,7 +152,7 @@ class SIMHHead(nn.Module):
         state: Tensor = self.norm(features)
         if self.association == "published":
             return state
-        keys = self.key(self.pattern_norm(self.patterns))
+        keys = self._keys()
         beta = keys.shape[1] ** -0.5
         query = self.query(state)
         for _ in range(self.max_updates):
@@ -156,3 +162,10 @@ class SIMHHead(nn.Module):
             has_moved = (moved - query).norm(dim=1, keepdim=True) > self.tolerance
             query = torch.where(has_moved, moved, query)
         return torch.softmax(beta * (query @ keys.T), dim=1) @ self.patterns
+
+    def _keys(self) -> Tensor:
+        """Keys [patterns, features] of the stored patterns."""
+        keys: Tensor = (
+            self.keys if self.is_compressed else self.key(self.pattern_norm(self.patterns))
+        )
+        return keys
