@@ -317,6 +317,13 @@ class Method(ABC):
             return dict.fromkeys(self.tasks, 1.0 / len(self.tasks))
         return {task: given[task] for task in self.tasks}
 
+    def weigh(self, by_task: Sequence[Tensor]) -> Tensor:
+        """Sum of a scalar of each task, in the order of `tasks`, by their weights."""
+        weights = self.task_weights().values()
+        return torch.stack(
+            [weight * value for weight, value in zip(weights, by_task, strict=True)]
+        ).sum()
+
 
 def require_student(method: Method, student: nn.Module, kind: type[Student]) -> Student:
     """The student, as the kind of module that a method's `build_student` makes.

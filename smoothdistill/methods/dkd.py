@@ -75,9 +75,7 @@ class DKD(TrainedTeacherMethod):
             for task in self.tasks
         ]
         share = 1.0 if options.warmup == 0.0 else min(1.0, self.progress / options.warmup)
-        weights = self.task_weights()
-        parts = zip(self.tasks, found.losses, divergences, strict=True)
-        total = torch.stack([weights[task] * (ce + share * kd) for task, ce, kd in parts]).sum()
+        total = self.weigh(found.losses) + share * self.weigh(divergences)
         return found.parts(total, distillation=divergences)
 
 

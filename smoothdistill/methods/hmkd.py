@@ -251,14 +251,7 @@ class HMKD(Multitask):
             )
         found = task_losses(own, targets, self.options.label_smoothing)
         distances = [self._distance(own[t], taught[t], targets[t], form) for t in self.tasks]
-        total = torch.stack(
-            [
-                weights[task] * (label_weight * cross_entropy + mutual_weight * distance)
-                for task, cross_entropy, distance in zip(
-                    self.tasks, found.losses, distances, strict=True
-                )
-            ]
-        ).sum()
+        total = label_weight * self.weigh(found.losses) + mutual_weight * self.weigh(distances)
         return found.parts(total, distillation=distances)
 
     def _distance(

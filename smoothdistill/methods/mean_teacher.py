@@ -78,7 +78,5 @@ class MeanTeacher(Multitask):
         ]
         left = 0.0 if options.warmup == 0.0 else max(0.0, 1.0 - self.progress / options.warmup)
         weight = options.distill_weight * math.exp(-5.0 * left**2)
-        weights = self.task_weights()
-        parts = zip(self.tasks, found.losses, differences, strict=True)
-        total = torch.stack([weights[task] * (ce + weight * mse) for task, ce, mse in parts]).sum()
+        total = self.weigh(found.losses) + weight * self.weigh(differences)
         return found.parts(total, distillation=differences)

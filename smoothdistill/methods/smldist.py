@@ -284,21 +284,16 @@ class SMLDist(StageTransfer):
         parts = []
         for task in self.tasks:
             said = torch.softmax(logits[task], 1) if _has_memory(network) else logits[task]
-            labels, of_teacher = published_logits_loss(
+            of_labels, of_teacher = published_logits_loss(
                 said,
                 taught.get(task, said.detach()),
                 targets[task],
                 hardness=self.options.hardness,
             )
-            parts.append((labels, of_teacher if task in taught else 0.0 * of_teacher))
-        weights, share = self.task_weights(), self.options.distill_weight
-        total = torch.stack(
-            [
-                weights[task] * (labels + share * teacher)
-                for task, (labels, teacher) in zip(self.tasks, parts, strict=True)
-            ]
-        ).sum()
-        out = found.parts(total, distillation=[teacher for _, teacher in parts])
+            parts.append((of_labels, of_teacher if task in taught else 0.0 * of_teacher))
+        labels, distances = [one for one, _ in parts], [one for _, one in parts]
+        total = self.weigh(labels) + self.options.distill_weight * self.weigh(distances)
+        out = found.parts(total, distillation=distances)
         return with_others(out, total, transfer=nothing)
 
 
