@@ -148,6 +148,37 @@ def _points(pair: tuple[float, float, float] | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
+def networks() -> list[str]:
+    """What the networks cost on each machine that was measured."""
+    parts = []
+    for path in sorted(RESULTS.glob("networks-*.json"), key=lambda path: path.stem):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        environment = content["environment"]
+        rows = [
+            (
+                row["label"],
+                f"{row['num_parameters']:,}",
+                f"{row['num_macs'] / 1e6:.2f} M",
+                *(f"{1e3 * seconds:.2f}" for seconds in row["seconds"].values()),
+                *(f"{size / 1e6:.2f}" for size in row["num_bytes"].values()),
+            )
+            for row in content["networks"]
+        ]
+        headings = (
+            "network", "parameters", "multiply-adds", "PyTorch, ms", "ONNX float32, ms",
+            "ONNX int8, ms", "float32, MB", "int8, MB",
+        )  # fmt: skip
+        parts.append(
+            "## What the networks cost\n\n"
+            "One window of 6 channels x 128 samples, 12 classes, one thread; medians of rounds in "
+            "which the three take turns (`bench/models/bench_networks.py`).\n\n"
+            f"{rows_of(headings, rows)}\n\n"
+            f"torch {environment['torch']}, {environment['device']} "
+            f"({environment['cpu_capability']}).\n"
+        )
+    return parts
+
+
 def page() -> str:
     """The whole page."""
     paths = sorted(RESULTS.glob("compare-*.json"), key=lambda path: path.stem)
@@ -156,7 +187,12 @@ def page() -> str:
         for path in paths
     }
     return "\n".join(
-        [HEAD, summary(contents), *(part(name, content) for name, content in contents.items())]
+        [
+            HEAD,
+            summary(contents),
+            *networks(),
+            *(part(name, content) for name, content in contents.items()),
+        ]
     )
 
 
