@@ -110,6 +110,17 @@ def test_a_run_in_int8_is_small_and_close(run, tmp_path):
     assert plain.macro_f1["activity"]["torch"] == pytest.approx(tested, abs=1e-9)
 
 
+def test_a_memory_head_is_quantized_too(tmp_path):
+    torch.manual_seed(0)
+    model = MobileNetV31D(TASKS, 3, 64, "student", 0.125, "simh-associative")
+    report = export_onnx(
+        model, tmp_path / "m.onnx", windows=WINDOWS, test_windows=WINDOWS[:9], precision="int8"
+    )
+    assert report.num_windows == 9
+    assert np.isfinite(report.largest_difference)
+    assert OnnxModel(tmp_path / "m.onnx")(WINDOWS[:2])["activity"].shape == (2, 4)
+
+
 def test_what_cannot_be_exported_is_one_sentence_and_leaves_the_old_file(tmp_path):
     class Undecided(nn.Module):
         tasks = ("activity",)
