@@ -92,9 +92,8 @@ def smldist(
     target = targets["activity"]
     with torch.no_grad():
         taught = teacher(signals)["activity"]
-        certain = 1e4 * functional.one_hot(target, taught.shape[1]).to(taught.dtype)
-        taught = torch.where((taught.argmax(1) != target)[:, None], certain, taught)
     logits = student.network(signals)["activity"]
+    taught = torch.where((taught.argmax(1) == target)[:, None], taught, logits.detach())
     return functional.cross_entropy(logits, target) + divergence(taught, logits, 4.0)
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SMLDist", "SMLDistOptions", "published_logits_loss"]
 
-_CERTAIN = 1e4  # a logit beside which all others vanish in a softmax, at any usual temperature
-
 
 class SMLDistOptions(MultitaskOptions):
     """Options of `SMLDist`."""
@@ -75,17 +73,19 @@ class SMLDist(StageTransfer):
 
     Stages: for each anchor in turn the mean squared error of the student's map from the teacher's;
     nothing behind the anchor is trained. Memory: the student's heads take over the teacher's
-    weights. Logits, with the teacher's z' and the student's z: where z' is wrong it is replaced by
-    certainty of the true class, and ::
+    weights. Logits, with the teacher's z' and the student's z::
 
         mended:     CE(y, softmax(z)) + distill_weight * T ** 2 * KL(softmax(z' / T)
                                                                      || softmax(z / T))
-                    of the mixture and of the memory branch of SIMH heads, both
+                    of the mixture and of the memory branch of SIMH heads, both; without the
+                    divergence where z' is wrong
         published:  s = softmax(softmax(m / |m|)),  t = softmax(softmax(z' / |z'|), or h onehot(y))
                     CE(y, s) + distill_weight * CE(t, s)        m: the mixture, as probabilities
 
-    As published a softmax of a softmax leaves the loss little room, and the mixture is trained
-    where the memory branch is used.
+    Both are a rule that is conditional on the teacher: as published certainty of the true class
+    takes the place of what is wrong, but a softmax of a softmax leaves the loss little room, and
+    the mixture is trained where the memory branch is used. With a temperature certainty would ask
+    for logits T times as far apart as labels do, so in the mended form the label speaks alone.
 
     Source:
         SMLDist (arXiv 2107.07331), released code; "all" anchors, adaptors, `frequency` and the
@@ -247,9 +247,6 @@ class SMLDist(StageTransfer):
         nothing = torch.zeros((), device=signals.device)
         if self.options.logits == "published":
             return self._published(network, logits, said, targets, nothing)
-        corrected = {
-            task: _corrected(said[task], targets[task]) for task in self.tasks if task in said
-        }
         branches = [logits]
         if _has_memory(student.network):
             heads = zip(getattr(network, "tasks", self.tasks), _heads(student.network), strict=True)
@@ -259,7 +256,7 @@ class SMLDist(StageTransfer):
         outs = [
             multitask_kd_loss(
                 list(branch.values()),
-                list(self.taught(branch, corrected).values()),
+                list(self._where_right(branch, said, targets).values()),
                 [targets[task] for task in self.tasks],
                 task_weights=tuple(weights[task] for task in self.tasks),
                 distill_weight=self.options.distill_weight,
@@ -270,6 +267,21 @@ class SMLDist(StageTransfer):
         ]
         total = torch.stack([out.total for out in outs]).sum()
         return with_others(outs[-1], total, transfer=nothing)
+
+    def _where_right(
+        self,
+        student: Mapping[str, Tensor],
+        said: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """The teacher's logits; the student's own, of which nothing is learned, where it errs."""
+        taught = self.taught(student, said)
+        return {
+            task: torch.where(
+                (taught[task].argmax(1) == targets[task])[:, None], taught[task], own.detach()
+            )
+            for task, own in student.items()
+        }
 
     def _published(
         self,
@@ -324,12 +336,6 @@ def published_logits_loss(
     log = torch.log_softmax(torch.softmax(functional.normalize(student, dim=1), 1), 1)
     labels = labelled_mean(-(true * log).sum(1), target)
     return labels, labelled_mean(-(torch.softmax(soft, 1) * log).sum(1), target)
-
-
-def _corrected(teacher: Tensor, target: Tensor) -> Tensor:
-    """The teacher's logits; where they are wrong, those of somebody who is certain."""
-    true = functional.one_hot(target.clamp(min=0), teacher.shape[1]).to(teacher.dtype)
-    return torch.where((teacher.argmax(1) != target)[:, None], _CERTAIN * true, teacher)
 
 
 class _Same(nn.Module):
