@@ -323,7 +323,7 @@ def _quantize(source: Path, target: Path, signals: np.ndarray) -> None:
     ready = source.with_name("ready.onnx")
     with _quiet():
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)  # fails on layer norms
-        # Unsigned activations: signed ones were two to seven times as slow on x86-64.
+        # Unsigned activations: signed ones were up to four times as slow on x86-64.
         quantization.quantize_static(
             str(ready),
             str(target),

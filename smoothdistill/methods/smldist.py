@@ -227,12 +227,8 @@ class SMLDist(StageTransfer):
         """See the class; the distance at an anchor is shown as ``transfer``."""
         del teacher
         student = require_student(self, student, StudentWithAdaptors)
-        network = student.network
-        assert isinstance(network, StagedNetwork)
-        own = network.stages(signals)
-        with torch.no_grad():
-            expert = staged_network(self.teacher, "teacher.model", self.name)
-            taught = expert.stages(signals)
+        network = staged_network(student.network, "model", self.name)
+        own, taught = network.stages(signals), self.teacher_stages(signals)
         if self.anchor is not None:
             distance = self.transfer(student, own, taught)
             with torch.no_grad():
@@ -242,7 +238,7 @@ class SMLDist(StageTransfer):
             for head in _heads(student.network):  # here, since what is resumed is not handed over
                 head.requires_grad_(False)
         with torch.no_grad():
-            said = expert.classify(taught[-1])
+            said = staged_network(self.teacher, "teacher.model", self.name).classify(taught[-1])
         logits = self.in_order(network.classify(own[-1]))
         nothing = torch.zeros((), device=signals.device)
         if self.options.logits == "published":

@@ -10,7 +10,7 @@ from torch import nn
 
 from smoothdistill.methods.base import require_student
 from smoothdistill.methods.loss_parts import with_others
-from smoothdistill.methods.stages import StagedNetwork, pair_stages, stage_shapes, staged_network
+from smoothdistill.methods.stages import pair_stages, stage_shapes, staged_network
 from smoothdistill.methods.trained_teacher import TrainedTeacherMethod
 
 if TYPE_CHECKING:
@@ -110,6 +110,11 @@ class StageTransfer(TrainedTeacherMethod):
             taught: All stages of the teacher.
         """
 
+    @torch.no_grad()
+    def teacher_stages(self, signals: Tensor) -> list[Tensor]:
+        """What the teacher's stages give for a batch."""
+        return staged_network(self.teacher, "teacher.model", self.name).stages(signals)
+
     def batch_loss(
         self,
         student: nn.Module,
@@ -120,11 +125,8 @@ class StageTransfer(TrainedTeacherMethod):
         """See the class."""
         del teacher
         student = require_student(self, student, StudentWithAdaptors)
-        network = student.network
-        assert isinstance(network, StagedNetwork)
-        own = network.stages(signals)
-        with torch.no_grad():
-            taught = staged_network(self.teacher, "teacher.model", self.name).stages(signals)
+        network = staged_network(student.network, "model", self.name)
+        own, taught = network.stages(signals), self.teacher_stages(signals)
         out = self.loss(self.in_order(network.classify(own[-1])), None, targets)
         distance = self.transfer(student, own, taught)
         return with_others(out, out.total + self.transfer_weight * distance, transfer=distance)

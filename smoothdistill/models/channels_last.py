@@ -2,8 +2,8 @@
 
 On CPUs PyTorch's one-dimensional layers are slow: with channels innermost a 1 x 1 convolution is
 one matrix product, a depthwise one and batch norm are vectors over channels. Measured on a core
-with AVX-512, batch 64, forward and backward together: 3 to 4 times as fast for 1 x 1, 2 to 7 for
-depthwise, 1.4 to 2.9 for convolutions of 3 to 8 samples, 2 to 7 for batch norm.
+with AVX-512, batch 64, forward and backward together: 2.3 to 4 times as fast for 1 x 1, 1.8 to 7
+for depthwise, 1.4 to 2.9 for convolutions of 3 to 8 samples, 1.9 to 7.7 for batch norm.
 
 Maps keep the shape [batch, channels, time], and what works element by element keeps their order in
 memory. Where maps lie otherwise, as on GPUs and in exports, the layers are called as they are.
