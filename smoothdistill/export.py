@@ -19,6 +19,7 @@ from torch import nn
 
 from smoothdistill.errors import ExportError
 from smoothdistill.methods import METHODS
+from smoothdistill.quantization import quantize_static
 from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import write_atomically
 from smoothdistill.training.data_source import make_split
@@ -124,7 +125,7 @@ def export_onnx(
     """Write a model to one ONNX file, run it, and compare.
 
     The file takes ``signals`` [batch, channels, time], float32 in their own unit, and gives logits
-    [batch, classes] by task. int8: static quantization, weights by channel, activations by range.
+    [batch, classes] by task. int8: `quantize_static`.
 
     Args:
         model: Maps signals to {task: logits}; has `tasks`. It is left as it was.
@@ -162,7 +163,8 @@ def export_onnx(
         plain, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         _write_float32(whole, windows.shape[1:], plain, dict(metadata or {}))
         if precision == "int8":
-            _quantize(plain, small, calibrating)
+            with _quiet():
+                quantize_static(plain, small, calibrating)
         made = small if precision == "int8" else plain
         expected, found = _ask(whole.logits, signals), _ask(OnnxModel(made), signals)
         report = _compare(expected, found, Path(path), precision, made.stat().st_size)
@@ -304,35 +306,6 @@ def _write_float32(
             f"`model` must be one that torch.onnx can export, but {type(whole.model).__name__} "
             f"is not ({_first_line(error)}) instead."
         ) from error
-
-
-def _quantize(source: Path, target: Path, signals: np.ndarray) -> None:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """Hands the windows over in batches."""
-
-        def __init__(self) -> None:
-            starts = range(0, len(signals), _BATCH)
-            self._batches = iter([{"signals": signals[at : at + _BATCH]} for at in starts])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self._batches, None)
-
-    ready = source.with_name("ready.onnx")
-    with _quiet():
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)  # fails on layer norms
-        # Unsigned activations: signed ones were up to four times as slow on x86-64.
-        quantization.quantize_static(
-            str(ready),
-            str(target),
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-        )
 
 
 def _compare(

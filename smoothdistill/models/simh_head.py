@@ -18,6 +18,8 @@ __all__ = ["SIMHHead"]
 
 Association = Literal["published", "associative"]
 
+_BETA = 0.5  # times 1 / sqrt(features): low enough that patterns have a share at first
+
 
 class SIMHHead(nn.Module):
     """Self-adaptive intuition-memory head: a memory branch, a linear branch, and their mixture.
@@ -31,12 +33,14 @@ class SIMHHead(nn.Module):
 
     As published the memory is a Hopfield layer over a sequence of one element, of which the
     association is that element: v = n, and the projections to queries and keys do nothing, so they
-    are not here. "associative" is ours: v is looked up in learned patterns P, with up to
-    `max_updates` steps of ::
+    are not here. "associative" is ours: learned patterns P follow n in the sequence, and v is
+    looked up among M = [n; LayerNorm(P)], with up to `max_updates` steps of ::
 
-        q <- softmax(beta q K^T) K,  K = W_k LayerNorm(P);   v = softmax(beta q K^T) P
+        q <- softmax(beta q K^T) K,  K = W_k M;   v = softmax(beta q K^T) [n; P]
 
-    from q = W_q n on, until no q moves by more than `tolerance`.
+    from q = W_q n on, until q moves by no more than `tolerance`; beta is 1 / (2 sqrt(features)).
+    Without n among them lookups begin near the mean of the patterns, whatever the window,
+    and hardly learn; W_q and W_k begin as the identity for the same reason.
 
     Args:
         in_features: Width of the features, at least 1.
@@ -94,11 +98,14 @@ class SIMHHead(nn.Module):
         if association == "associative":
             self.patterns = nn.Parameter(torch.randn(num_patterns, in_features))
             self.query = nn.Linear(in_features, in_features)
-            if is_compressed:  # the same for every window
+            self.key = nn.Linear(in_features, in_features)
+            for projection in (self.query, self.key):
+                nn.init.eye_(projection.weight)
+                nn.init.zeros_(projection.bias)
+            if is_compressed:  # of the patterns they are the same for every window
                 self.keys = nn.Parameter(torch.zeros(num_patterns, in_features))
             else:
                 self.pattern_norm = nn.LayerNorm(in_features)
-                self.key = nn.Linear(in_features, in_features)
         if is_compressed:  # the two layers of the memory branch are one
             self.output = nn.Linear(in_features, num_classes)
         else:
@@ -142,8 +149,8 @@ class SIMHHead(nn.Module):
             head.output.weight.copy_(weight @ self.value.weight.double())
             head.output.bias.copy_(weight @ self.value.bias.double() + self.output.bias)
             if self.association == "associative":
-                head.keys = nn.Parameter(self._keys().clone())
-                del head.key, head.pattern_norm
+                head.keys = nn.Parameter(self._pattern_keys().clone())
+                del head.pattern_norm
         del head.value, head.intuition, head.mixture
         head.is_compressed = True
         return head
@@ -152,18 +159,27 @@ class SIMHHead(nn.Module):
         state: Tensor = self.norm(features)
         if self.association == "published":
             return state
-        keys = self._keys()
-        beta = keys.shape[1] ** -0.5
+        own_key, keys = self.key(state), self._pattern_keys()
         query = self.query(state)
         for _ in range(self.max_updates):
-            shares = torch.softmax(beta * (query @ keys.T), dim=1)
-            moved = shares @ keys
+            own_share, shares = self._shares(query, own_key, keys)
+            moved = own_share * own_key + shares @ keys
             # Windows that have settled stay: a batch gives each window what it gives it alone.
             has_moved = (moved - query).norm(dim=1, keepdim=True) > self.tolerance
             query = torch.where(has_moved, moved, query)
-        return torch.softmax(beta * (query @ keys.T), dim=1) @ self.patterns
+        own_share, shares = self._shares(query, own_key, keys)
+        associated: Tensor = own_share * state + shares @ self.patterns
+        return associated
 
-    def _keys(self) -> Tensor:
+    @staticmethod
+    def _shares(query: Tensor, own_key: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares [batch, 1] of the windows' own states and [batch, patterns] of the patterns."""
+        own = (query * own_key).sum(dim=1, keepdim=True)
+        scores = _BETA * keys.shape[1] ** -0.5 * torch.cat([own, query @ keys.T], dim=1)
+        shares = torch.softmax(scores, dim=1)
+        return shares[:, :1], shares[:, 1:]
+
+    def _pattern_keys(self) -> Tensor:
         """Keys [patterns, features] of the stored patterns."""
         keys: Tensor = (
             self.keys if self.is_compressed else self.key(self.pattern_norm(self.patterns))
