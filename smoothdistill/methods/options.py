@@ -42,7 +42,7 @@ class LossOptions(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each target that is spread over all classes, in [0, 1)."""
 
-    buffers: Literal["copy", "ema", "skip"] = "copy"
+    buffers: Literal["copy", "ema", "skip"] = "ema"
     """What the teacher does with buffers such as running means; integers are always copied."""
 
     @model_validator(mode="after")

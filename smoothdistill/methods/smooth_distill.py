@@ -58,8 +58,8 @@ class SmoothDistill(Method):
         loss = sum_t w_t * CE_t + sum_t distill_weight_t * T_t ** 2 * KL(...)
         teacher <- decay * teacher + (1 - decay) * student        after every step
 
-    The published code is followed in these equations; the teacher also takes over the
-    student's buffers, which the published code leaves as they were.
+    The published code is followed in these equations; the teacher also averages buffers such as
+    the statistics of a batch norm, which the published code leaves as they were.
 
     Source:
         Smooth-Distill, arXiv 2507.00061, in the form of its published code.
