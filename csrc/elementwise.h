@@ -48,14 +48,14 @@ SD_MATH float float16_to_float(std::uint16_t bits) {
   return __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, value) | special | sign);
 }
 
-// exp(x). float: at most 2 ulp on [-87.3, 88.7]; 0 below, +inf above, NaN for NaN; no call and no
-// branch, so that every compiler vectorises it. Range reduction by Cody and Waite with
-// r = x - n ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.
-SD_MATH float exponential(float x) {
+// exp(x) for x <= 0 or NaN. float: at most 2 ulp from -87.3 on, 0 below, NaN for NaN; no call and
+// no branch, so that every compiler vectorises it. Range reduction by Cody and Waite with r = x - n
+// ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.
+SD_MATH float exponential_of_negative(float x) {
 #if defined(__CUDA_ARCH__)
   return expf(x);
 #else
-  const float clamped = x < -87.33F ? -87.33F : (x > 88.72F ? 88.72F : x);
+  const float clamped = x < -87.33F ? -87.33F : x;
   const float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to the nearest integer
   const float n = (clamped * 1.44269504F + magic) - magic;
   const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
@@ -66,16 +66,12 @@ SD_MATH float exponential(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * (r * r) + r + 1.0F;
-  // 2^n in two factors: n reaches 128, which one exponent field cannot hold.
-  const std::int32_t half = static_cast<std::int32_t>(n) >> 1;
-  const std::int32_t rest = static_cast<std::int32_t>(n) - half;
-  const float scaled = p * __builtin_bit_cast(float, (half + 127) << 23) *
-                       __builtin_bit_cast(float, (rest + 127) << 23);
-  const float low = x < -87.33F ? 0.0F : scaled;
-  return x > 88.72F ? __builtin_huge_valf() : low;
+  const float scaled =
+      p * __builtin_bit_cast(float, (static_cast<std::int32_t>(n) + 127) << 23);  // 2^n: n >= -126
+  return x < -87.33F ? 0.0F : scaled;
 #endif
 }
-SD_MATH double exponential(double x) {
+SD_MATH double exponential_of_negative(double x) {
 #if defined(__CUDA_ARCH__)
   return exp(x);
 #else

@@ -6,6 +6,7 @@
 #include "multitask_kd_loss.h"
 
 #include "elementwise.h"
+#include "vector.h"
 
 namespace smoothdistill::cpu::SD_LEVEL {
 namespace {
@@ -13,19 +14,43 @@ namespace {
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kMaxTileClasses = 64;
 
-// Rows [batch, classes] into a tile [classes][rows]. Full tiles have loops of fixed length down the
-// rows; in a short one the last row is repeated.
+template <class T>
+using Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)))) = T;
+
+template <class T>
+SD_INLINE void transpose(const T* __restrict from, std::int64_t from_stride, T* __restrict to,
+                         std::int64_t to_stride) {
+  Four<T> row[4];
+  SD_UNROLL for (int i = 0; i < 4; ++i) {
+    row[i] = *reinterpret_cast<const Four<T>*>(from + i * from_stride);
+  }
+  const Four<T> low01 = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
+  const Four<T> high01 = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
+  const Four<T> low23 = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
+  const Four<T> high23 = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
+  const Four<T> turned[4] = {__builtin_shufflevector(low01, low23, 0, 1, 4, 5),
+                             __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+                             __builtin_shufflevector(high01, high23, 0, 1, 4, 5),
+                             __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+  SD_UNROLL for (int i = 0; i < 4; ++i) {
+    *reinterpret_cast<Four<T>*>(to + i * to_stride) = turned[i];
+  }
+}
+
+// Rows [batch, classes] into a tile [classes][rows], full tiles by squares of 4 x 4; in a short one
+// the last row is repeated.
 template <class T>
 void load_tile(T (*__restrict tile)[kTileRows], const T* __restrict rows, std::int64_t num_rows,
                std::int64_t num_classes) {
-  for (std::int64_t c = 0; c < num_classes; ++c) {
-    if (num_rows == kTileRows) {
-#pragma omp simd
-      for (std::int64_t r = 0; r < kTileRows; ++r) tile[c][r] = rows[r * num_classes + c];
-    } else {
-      for (std::int64_t r = 0; r < kTileRows; ++r) {
-        tile[c][r] = rows[(r < num_rows ? r : num_rows - 1) * num_classes + c];
-      }
+  std::int64_t c = 0;
+  for (; num_rows == kTileRows && c + 4 <= num_classes; c += 4) {
+    SD_UNROLL for (std::int64_t r = 0; r < kTileRows; r += 4) {
+      transpose(rows + r * num_classes + c, num_classes, &tile[c][r], kTileRows);
+    }
+  }
+  for (; c < num_classes; ++c) {
+    for (std::int64_t r = 0; r < kTileRows; ++r) {
+      tile[c][r] = rows[(r < num_rows ? r : num_rows - 1) * num_classes + c];
     }
   }
 }
@@ -33,13 +58,14 @@ void load_tile(T (*__restrict tile)[kTileRows], const T* __restrict rows, std::i
 template <class T>
 void store_tile(const T (*__restrict tile)[kTileRows], T* __restrict rows, std::int64_t num_rows,
                 std::int64_t num_classes) {
-  for (std::int64_t c = 0; c < num_classes; ++c) {
-    if (num_rows == kTileRows) {
-#pragma omp simd
-      for (std::int64_t r = 0; r < kTileRows; ++r) rows[r * num_classes + c] = tile[c][r];
-    } else {
-      for (std::int64_t r = 0; r < num_rows; ++r) rows[r * num_classes + c] = tile[c][r];
+  std::int64_t c = 0;
+  for (; num_rows == kTileRows && c + 4 <= num_classes; c += 4) {
+    SD_UNROLL for (std::int64_t r = 0; r < kTileRows; r += 4) {
+      transpose(&tile[c][r], kTileRows, rows + r * num_classes + c, num_classes);
     }
+  }
+  for (; c < num_classes; ++c) {
+    for (std::int64_t r = 0; r < num_rows; ++r) rows[r * num_classes + c] = tile[c][r];
   }
 }
 
@@ -67,19 +93,20 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
   if (distills) load_tile(teacher, head.teacher + first * num_classes, num_rows, num_classes);
 
   alignas(64) T z_max[kTileRows], z_target[kTileRows], smooth_sum[kTileRows];
-  std::int64_t best[kTileRows];
+  T best[kTileRows];  // a class
   for (std::int64_t r = 0; r < kTileRows; ++r) {
     z_max[r] = z[0][r];
-    best[r] = 0;
+    best[r] = T(0);
     z_target[r] = z[target[r]][r];
     smooth_sum[r] = T(0);
   }
   for (std::int64_t c = 1; c < num_classes; ++c) {
 #pragma omp simd
     for (std::int64_t r = 0; r < kTileRows; ++r) {
-      const bool larger = z[c][r] > z_max[r];
-      best[r] = larger ? c : best[r];
-      z_max[r] = larger ? z[c][r] : z_max[r];
+      // Of a choice between two numbers GCC makes a branch, and the loop is scalar on ARM.
+      const T is_larger = static_cast<T>(z[c][r] > z_max[r]);
+      best[r] += is_larger * (static_cast<T>(c) - best[r]);
+      z_max[r] = z[c][r] > z_max[r] ? z[c][r] : z_max[r];
     }
   }
   if (smooths) {
@@ -106,8 +133,8 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
       for (std::int64_t r = 0; r < kTileRows; ++r) {
         const T a = (z[c][r] - z_max[r]) * f.inverse_temperature;
         const T b = (teacher[c][r] - teacher_max[r]) * f.inverse_temperature;
-        const T e = exponential(b);
-        const T s = exponential(a);
+        const T e = exponential_of_negative(b);
+        const T s = exponential_of_negative(a);
         // A class that the teacher rules out (probability 0) adds nothing, whatever its logit.
         cross[r] += e == T(0) ? T(0) : e * (b - a);
         teacher_sum[r] += e;
@@ -120,7 +147,7 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
   for (std::int64_t c = 0; c < num_classes; ++c) {
 #pragma omp simd
     for (std::int64_t r = 0; r < kTileRows; ++r) {
-      const T e = exponential(z[c][r] - z_max[r]);
+      const T e = exponential_of_negative(z[c][r] - z_max[r]);
       hard_sum[r] += e;
       z[c][r] = e;
     }
@@ -128,10 +155,10 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
 
   alignas(64) T hard_log[kTileRows], divergence[kTileRows] = {};
   alignas(64) T hard_scale[kTileRows], soft_scale[kTileRows] = {}, teacher_scale[kTileRows] = {};
+  const T smoothing = smooths ? f.other_share * f.class_weight_sum : T(0);
 #pragma omp simd
   for (std::int64_t r = 0; r < kTileRows; ++r) {
     hard_log[r] = logarithm(hard_sum[r]);
-    const T smoothing = smooths ? f.other_share * f.class_weight_sum : T(0);
     hard_scale[r] =
         f.hard * (f.target_share * label_weight[r] + smoothing) * valid[r] / hard_sum[r];
   }
@@ -167,7 +194,7 @@ void tile(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t fir
           static_cast<double>(f.other_share * (f.class_weight_sum * hard_log[r] - smooth_sum[r]));
     }
     sums.divergence += static_cast<double>(divergence[r]);
-    sums.num_correct += best[r] == target[r] && hard_sum[r] == hard_sum[r];
+    sums.num_correct += best[r] == static_cast<T>(target[r]) && hard_sum[r] == hard_sum[r];
   }
 }
 
@@ -195,7 +222,7 @@ void wide_row(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t
 
   T hard_sum = T(0);
 #pragma omp simd reduction(+ : hard_sum)
-  for (std::int64_t c = 0; c < num_classes; ++c) hard_sum += exponential(z[c] - z_max);
+  for (std::int64_t c = 0; c < num_classes; ++c) hard_sum += exponential_of_negative(z[c] - z_max);
   const T hard_log = logarithm(hard_sum);
   T hard_scale = f.target_share * label_weight;
 
@@ -218,9 +245,9 @@ void wide_row(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t
     for (std::int64_t c = 0; c < num_classes; ++c) {
       const T a = (z[c] - z_max) * f.inverse_temperature;
       const T b = (teacher[c] - teacher_max) * f.inverse_temperature;
-      const T e = exponential(b);
+      const T e = exponential_of_negative(b);
       teacher_sum += e;
-      soft_sum += exponential(a);
+      soft_sum += exponential_of_negative(a);
       cross += e == T(0) ? T(0) : e * (b - a);
     }
     sums.divergence +=
@@ -230,15 +257,15 @@ void wide_row(const LossHead<T>& head, const GradientFactors<T>& f, std::int64_t
 #pragma omp simd
     for (std::int64_t c = 0; c < num_classes; ++c) {
       const T d = z[c] - z_max;
-      gradient[c] =
-          exponential(d) * hard_scale +
-          (exponential(d * f.inverse_temperature) * soft_scale -
-           exponential((teacher[c] - teacher_max) * f.inverse_temperature) * teacher_scale);
+      gradient[c] = exponential_of_negative(d) * hard_scale +
+                    (exponential_of_negative(d * f.inverse_temperature) * soft_scale -
+                     exponential_of_negative((teacher[c] - teacher_max) * f.inverse_temperature) *
+                         teacher_scale);
     }
   } else {
 #pragma omp simd
     for (std::int64_t c = 0; c < num_classes; ++c)
-      gradient[c] = exponential(z[c] - z_max) * hard_scale;
+      gradient[c] = exponential_of_negative(z[c] - z_max) * hard_scale;
   }
   if (head.label_smoothing != 0.0) {
     const T* w = head.class_weights;

@@ -169,7 +169,7 @@ __device__ __forceinline__ void add_row(const LossHead<T>& head, const GradientF
   T hard_sum = T(0), smooth_sum = T(0);
   for (std::int64_t c = lane; c < num_classes; c += kWarpThreads) {
     const T d = z[c] - z_max;
-    hard_sum += exponential(d);
+    hard_sum += exponential_of_negative(d);
     if (smooths) smooth_sum += (head.class_weights ? head.class_weights[c] : T(1)) * d;
   }
   hard_sum = warp_sum(hard_sum);
@@ -199,9 +199,9 @@ __device__ __forceinline__ void add_row(const LossHead<T>& head, const GradientF
     for (std::int64_t c = lane; c < num_classes; c += kWarpThreads) {
       const T a = (z[c] - z_max) * f.inverse_temperature;
       const T b = (teacher[c] - teacher_max) * f.inverse_temperature;
-      const T e = exponential(b);
+      const T e = exponential_of_negative(b);
       teacher_sum += e;
-      soft_sum += exponential(a);
+      soft_sum += exponential_of_negative(a);
       // A class that the teacher rules out (probability 0) adds nothing, whatever its logit.
       cross += e == T(0) ? T(0) : e * (b - a);
     }
@@ -217,10 +217,11 @@ __device__ __forceinline__ void add_row(const LossHead<T>& head, const GradientF
   // The exponentials are computed again: cheaper than a place to keep any number of them.
   for (std::int64_t c = lane; c < num_classes; c += kWarpThreads) {
     const T d = z[c] - z_max;
-    T g = exponential(d) * hard_scale;
+    T g = exponential_of_negative(d) * hard_scale;
     if (teacher != nullptr) {
-      g += exponential(d * f.inverse_temperature) * soft_scale -
-           exponential((teacher[c] - teacher_max) * f.inverse_temperature) * teacher_scale;
+      g += exponential_of_negative(d * f.inverse_temperature) * soft_scale -
+           exponential_of_negative((teacher[c] - teacher_max) * f.inverse_temperature) *
+               teacher_scale;
     }
     if (smooths) g -= f.hard * f.other_share * (head.class_weights ? head.class_weights[c] : T(1));
     if (c == target) g -= f.hard * f.target_share * label_weight;
