@@ -57,7 +57,8 @@ SD_MATH float exponential_of_negative(float x) {
 #else
   const float clamped = x < -87.33F ? -87.33F : x;
   const float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const float n = (clamped * 1.44269504F + magic) - magic;
+  const float shifted = clamped * 1.44269504F + magic;
+  const float n = shifted - magic;
   const float r = (clamped - n * 0.693359375F) - n * -2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
@@ -66,8 +67,9 @@ SD_MATH float exponential_of_negative(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * (r * r) + r + 1.0F;
-  const float scaled =
-      p * __builtin_bit_cast(float, (static_cast<std::int32_t>(n) + 127) << 23);  // 2^n: n >= -126
+  // 2^n, n >= -126. n is also in the low bits of `shifted`; a NaN must not be made an integer.
+  const std::uint32_t exponent = __builtin_bit_cast(std::uint32_t, shifted) + 127U;
+  const float scaled = p * __builtin_bit_cast(float, exponent << 23);
   return x < -87.33F ? 0.0F : scaled;
 #endif
 }

@@ -6,6 +6,7 @@ Names are imported on first use, so that ``import smoothdistill`` costs nothing 
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -92,12 +93,23 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return import_module(f"smoothdistill.{name}")
+        return _import(name)
     if name in _HOME:
-        value = getattr(import_module(f"smoothdistill.{_HOME[name]}"), name)
+        value = getattr(_import(_HOME[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'smoothdistill' has no attribute {name!r}")
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return import_module(f"smoothdistill.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from smoothdistill.errors import MISSING_TORCH
+
+        raise ImportError(MISSING_TORCH) from error
 
 
 def __dir__() -> list[str]:

@@ -27,7 +27,7 @@ from smoothdistill.commands.predict import predict
 from smoothdistill.commands.report import report
 from smoothdistill.commands.resume import resume
 from smoothdistill.commands.train import train
-from smoothdistill.errors import SmoothDistillError
+from smoothdistill.errors import MISSING_TORCH, SmoothDistillError
 
 __all__ = ["app", "main"]
 
@@ -59,7 +59,9 @@ class _SentenceGroup(TyperGroup):
                 windows_expand_args=windows_expand_args,
                 **extra,
             )
-        except Exception as error:
+        except Exception as raised:
+            no_torch = isinstance(raised, ModuleNotFoundError) and raised.name == "torch"
+            error = ImportError(MISSING_TORCH) if no_torch else raised
             found = _exit_code(error)
             if found is None or os.environ.get("SMOOTHDISTILL_TRACEBACK") == "1":
                 raise

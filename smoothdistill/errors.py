@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "MISSING_TORCH",
     "CheckpointError",
     "DataError",
     "ExportError",
@@ -10,6 +11,12 @@ __all__ = [
     "SmoothDistillError",
     "SplitLeakError",
 ]
+
+MISSING_TORCH = (
+    "`torch` must be installed in version 2.10 or newer, but is missing instead; "
+    '`pip install "torch>=2.10"` adds it.'
+)
+"""What `import torch` failed for; Python's own words leave out version and remedy."""
 
 
 class SmoothDistillError(Exception):

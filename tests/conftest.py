@@ -19,6 +19,20 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--every N`: a sample of the tests, for machines on which all would take too long."""
+    parser.addoption("--every", type=int, default=1, help="run each Nth of the selected tests")
+
+
+@pytest.hookimpl(trylast=True)  # after -k and -m
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `--every` leaves out."""
+    every = config.getoption("every")
+    if every > 1:
+        config.hook.pytest_deselected(items=[one for at, one in enumerate(items) if at % every])
+        items[:] = items[::every]
+
+
 @pytest.fixture(autouse=True)
 def _require_cuda(request: pytest.FixtureRequest) -> None:
     """Skip `cuda` tests without a GPU, unless one was asked for: then its absence is a failure."""

@@ -24,6 +24,19 @@ _CHOICES = ("auto", "reference", "cuda")
 _SIMD_VARIABLE = "SMOOTHDISTILL_SIMD"
 
 
+def _require_torch() -> None:
+    """Refuse a torch whose tensors do not show their memory to the kernels.
+
+    Raises:
+        ImportError: If it is too old for that.
+    """
+    if not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+        raise ImportError(
+            f"`torch` must be version 2.10 or newer, but is {torch.__version__} instead; "
+            '`pip install --upgrade "torch>=2.10"` brings it.'
+        )
+
+
 def _import_kernels(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(f"smoothdistill.{name}")
@@ -78,6 +91,7 @@ def _backend_choice() -> str:
     return choice
 
 
+_require_torch()
 _choice = _backend_choice()
 cpu_module = _load_cpu()
 cuda_module = _load_cuda() if _choice == "cuda" else None

@@ -49,6 +49,27 @@ def test_an_unknown_instruction_set_is_named() -> None:
 
 
 @pytest.mark.usefixtures("native")
+def test_an_instruction_set_that_the_processor_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core = _backend.cpu_module
+    assert core is not None
+    before, levels = core.simd_level(), core.simd_levels()
+    lacking = [level for level in ("sse2", "avx2", "avx512") if level not in levels]
+    if not lacking:
+        pytest.skip("this processor has them all; tests/simd_levels.sh emulates lesser ones")
+    for level in lacking:
+        monkeypatch.setenv("SMOOTHDISTILL_SIMD", level)
+        with pytest.raises(
+            ValueError,
+            match=rf"^`SMOOTHDISTILL_SIMD` must be one of {', '.join(levels)} on this processor,"
+            rf" but is '{level}' instead\.$",
+        ):
+            _backend._load_cpu()
+        assert core.simd_level() == before
+
+
+@pytest.mark.usefixtures("native")
 def test_the_environment_chooses_the_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
     core = _backend.cpu_module
     assert core is not None
