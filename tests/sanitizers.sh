@@ -2,8 +2,7 @@
 # The kernels and the fused training step under AddressSanitizer and UndefinedBehaviorSanitizer:
 #   tests/sanitizers.sh [PYTEST_ARGUMENT...]    (default: all tests that run the kernels on the CPU)
 # Needs g++, cmake, and python3 with torch, pytest, hypothesis and pybind11. Builds _core in a
-# temporary folder; the checkout and an installed package stay as they are. About 8 minutes on one
-# core.
+# temporary folder; the checkout and an installed package stay as they are. Ten minutes on one core.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 workspace=$(mktemp -d "${TMPDIR:-/tmp}/smoothdistill-sanitizers.XXXXXX")
@@ -22,7 +21,7 @@ cp "$workspace"/build/_core*.so "$workspace/site/smoothdistill"
 # `throw` when it starts, which python alone would not have loaded by then.
 preload="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
 sanitized() { # sanitized PYTHON_ARGUMENT...: on the package above, and no other
-  env PYTHONPATH="$workspace/site" PYTHONSAFEPATH=1 LD_PRELOAD="$preload" \
+  env -u SMOOTHDISTILL_BACKEND PYTHONPATH="$workspace/site" PYTHONSAFEPATH=1 LD_PRELOAD="$preload" \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     OMP_NUM_THREADS=1 PYTHONMALLOC=malloc python3 "$@" # Python's own blocks have no guards
 }

@@ -2,7 +2,7 @@
 # The package on processors that have less than this one, emulated by QEMU:
 #   tests/simd_levels.sh
 # Needs x86-64, qemu-x86_64-static 7.2 or newer (in Debian: qemu-user-static), and python3 with
-# torch, pytest, hypothesis and smoothdistill, kernels included. About 2 minutes, most of them for
+# torch, pytest, hypothesis and smoothdistill, kernels included. Two minutes, most of them for
 # importing torch. QEMU has no AVX-512: that level needs a processor that has it, and `pytest`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -35,6 +35,6 @@ sys.exit(
 PYTHON
 }
 
-unset SMOOTHDISTILL_SIMD
+unset SMOOTHDISTILL_SIMD SMOOTHDISTILL_BACKEND
 emulate Nehalem sse2
 emulate Haswell avx2

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 GUARD_BYTES = 64
 CANARY = 0xA5
+# AddressSanitizer's functions, where tests/sanitizers.sh has loaded it: a canary tells of writes
+# only, a poisoned byte of reads too.
+POISON, UNPOISON = (
+    getattr(ctypes.CDLL(None), f"__asan_{deed}_memory_region", None)
+    for deed in ("poison", "unpoison")
+)
 
 
 class Guards:
@@ -28,6 +36,7 @@ class Guards:
         inside = buffer[begin:end].view(tensor.dtype).view(tensor.shape)
         inside.copy_(tensor)
         self._buffers.append((buffer, begin, end))
+        self._mark_guards(POISON)
         return inside
 
     def freeze(self, tensors: Iterable[torch.Tensor | None]) -> None:
@@ -36,11 +45,20 @@ class Guards:
 
     def check(self) -> None:
         """Fail where a guard byte or a frozen tensor has changed."""
+        self._mark_guards(UNPOISON)
         for buffer, begin, end in self._buffers:
             border = torch.cat([buffer[:begin], buffer[end:]])
             assert bool((border == CANARY).all()), "memory beside a tensor was written"
         for tensor, before in self._frozen:
             assert same_bits(tensor, before), "an input changed"
+        self._mark_guards(POISON)
+
+    def _mark_guards(self, mark: Any) -> None:
+        for buffer, begin, end in self._buffers:
+            if mark is not None and buffer.is_cpu:
+                first = buffer.data_ptr()
+                mark(ctypes.c_void_p(first), ctypes.c_size_t(begin))
+                mark(ctypes.c_void_p(first + end), ctypes.c_size_t(len(buffer) - end))
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
