@@ -49,8 +49,8 @@ SD_MATH float float16_to_float(std::uint16_t bits) {
 }
 
 // exp(x) for x <= 0 or NaN. float: at most 2 ulp from -87.3 on, 0 below, NaN for NaN; no call and
-// no branch, so that every compiler vectorises it. Range reduction by Cody and Waite with r = x - n
-// ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.
+// no branch, so that every compiler vectorises it. Range reduction by Cody and Waite with
+// r = x - n ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.
 SD_MATH float exponential_of_negative(float x) {
 #if defined(__CUDA_ARCH__)
   return expf(x);

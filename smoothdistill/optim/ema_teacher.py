@@ -41,9 +41,9 @@ class EMATeacher:
             update, in [0, 1], as a function of the number of updates made.
         buffers: What happens to floating-point buffers such as the statistics of a batch norm:
             average them like the weights (``"ema"``), ``"copy"`` the student's, or leave them
-            (``"skip"``). Averaged weights meet activations that are none of the student's: its
-            statistics cost MobileNetV3 2.7 points of macro-F1 on HAPT. Integer buffers are
-            copied, unless skipped.
+            (``"skip"``). Averaged weights meet activations that are none of the student's: in
+            three trainings of MobileNetV3 on HAPT averages were 2.3 and 2.7 points of macro-F1
+            better than copies, and 1.0 worse. Integer buffers are copied, unless skipped.
         shadow_dtype: Type of the averaged weights; default float32 for half-precision students,
             else the student's own.
 
