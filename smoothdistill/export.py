@@ -8,8 +8,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -18,7 +17,13 @@ import torch
 from torch import nn
 
 from smoothdistill.errors import ExportError
-from smoothdistill.methods import METHODS
+from smoothdistill.onnx_model import (
+    ExportDescription,
+    OnnxModel,
+    Precision,
+    first_line,
+    require_module,
+)
 from smoothdistill.quantization import quantize_static
 from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import write_atomically
@@ -32,13 +37,18 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32
 
-    from smoothdistill.training.model_checkpoint import ModelDescription
+    from smoothdistill.training.model_checkpoint import ModelCheckpoint
     from smoothdistill.training.roles import Role
     from smoothdistill.windows import Windows
 
-__all__ = ["ExportReport", "OnnxModel", "export_onnx", "export_run"]
-
-Precision = Literal["float32", "int8"]
+__all__ = [
+    "ExportReport",
+    "OnnxModel",
+    "as_onnx_model",
+    "export_checkpoint",
+    "export_onnx",
+    "export_run",
+]
 
 _NUM_CALIBRATION_WINDOWS = 512
 _TOLERANCE = 1e-4  # of the largest logit: float32 sums of thousands of terms in another order
@@ -67,49 +77,6 @@ class ExportReport:
     largest_difference: float
     agreement: dict[str, float]
     macro_f1: dict[str, dict[str, float]]
-
-
-class OnnxModel:
-    """An exported file, run by ONNX Runtime on the CPU.
-
-    Args:
-        path: The file.
-        num_threads: Threads of one call, at least 1.
-
-    Attributes:
-        metadata: What `export_run` wrote beside the weights: classes, channels, rate and so on.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ExportError: If it is no model that can be run.
-        ImportError: If onnxruntime is not installed.
-    """
-
-    def __init__(self, path: str | Path, *, num_threads: int = 1) -> None:
-        onnxruntime = _require_module("onnxruntime")
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"`path` must be a file, but {str(path)!r} is not instead.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = num_threads, 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # of classes of its own
-            raise ExportError(
-                f"`path` must be a model that ONNX Runtime can run, but {str(path)!r} is not "
-                f"({_first_line(error)}) instead."
-            ) from error
-        written = self._session.get_modelmeta().custom_metadata_map.get("smoothdistill", "{}")
-        self.metadata: dict[str, Any] = json.loads(written)
-
-    def __call__(
-        self, signals: Float32[np.ndarray, "batch channels time"]
-    ) -> dict[str, Float32[np.ndarray, "batch classes"]]:
-        """Logits of every task for signals in their own unit."""
-        outputs = self._session.run(None, {"signals": signals})
-        names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, outputs, strict=True))
 
 
 def export_onnx(
@@ -145,9 +112,9 @@ def export_onnx(
             is then as it was.
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
     """
-    _require_module("onnx")
-    _require_module("onnxscript")
-    _require_module("onnxruntime")
+    require_module("onnx")
+    require_module("onnxscript")
+    require_module("onnxruntime")
     if precision not in get_args(Precision):
         names = ", ".join(f"'{name}'" for name in get_args(Precision))
         raise ValueError(f"`precision` must be one of {names}, but is {precision!r} instead.")
@@ -205,48 +172,117 @@ def export_run(
     """
     run = run if isinstance(run, Run) else Run(run)
     checkpoint = run.checkpoint(fold)
-    model = checkpoint.model(role)
-    if compress:
-        if not hasattr(model, "compress"):
-            raise ValueError(
-                f"`compress` must be false for a {type(model).__name__}, which has nothing to "
-                "leave out, but is true instead."
-            )
-        model = cast("Any", model).compress()
+    model = _chosen_model(checkpoint, role, compress=compress)  # first: windows take long
     windows = windows_of_run(run, windows, "windows")
     (own,) = (one for one in make_split(run.config.split, windows) if one.index == fold)
-    description = checkpoint.description
-    metadata = {
-        "class_names": description.class_names,
-        "channel_names": description.channel_names,
-        "sample_rate_hz": description.sample_rate_hz,
-        "window_samples": description.window_samples,
-        "model": _kind(description, role),
-        "method": description.method_name,
-        "role": description.selected if role == "selected" else role,
-        "precision": precision,
-        "is_compressed": compress,
-    }
     chosen = np.random.default_rng(0).permutation(own.train)[:_NUM_CALIBRATION_WINDOWS]
-    report = export_onnx(
-        model,
+    report = export_checkpoint(
+        checkpoint,
         path,
+        role=role,
+        precision=precision,
+        compress=compress,
         windows=windows.signals[np.sort(chosen)],
         test_windows=windows.signals[own.test],
-        standardization=checkpoint.standardization,
-        precision=precision,
-        metadata=metadata,
     )
     scores = _scores(_Whole(model, checkpoint.standardization), OnnxModel(path), windows, own.test)
-    return ExportReport(**{**asdict(report), "macro_f1": scores})
+    return replace(report, macro_f1=scores)
 
 
-def _kind(description: ModelDescription, role: str) -> str:
-    """Name of the network that speaks for a role."""
-    is_beside = METHODS[description.method_name].teacher_model == "beside"
-    if role == "teacher" and is_beside and description.teacher_model is not None:
-        return str(description.teacher_model["name"])
-    return description.model_name
+def export_checkpoint(
+    checkpoint: ModelCheckpoint,
+    path: str | Path,
+    *,
+    role: Role | Literal["selected"] = "selected",
+    precision: Precision = "float32",
+    compress: bool = False,
+    windows: Float32[np.ndarray, "windows channels time"] | None = None,
+    test_windows: Float32[np.ndarray, "windows channels time"] | None = None,
+) -> ExportReport:
+    """Export a model of a checkpoint, with all that using the file needs written inside.
+
+    Args:
+        checkpoint: The models, with the standardization of their training data.
+        path: The file to write or replace.
+        role: "student", "teacher", or "selected": the one that did better in validation.
+        precision: "float32" or "int8".
+        compress: Whether the model's `compress()` comes first: SIMH heads keep their memory only.
+        windows: For int8 to calibrate with, of training subjects. A float32 file does without:
+            it is then compared on noise with mean and deviation of the training data.
+        test_windows: What to compare on; by default `windows`.
+
+    Returns:
+        What was compared; without scores.
+
+    Raises:
+        ValueError: If there is no such role, int8 has no windows, or the model has nothing to
+            compress.
+        ExportError, ImportError: As `export_onnx` says.
+    """
+    description = checkpoint.description
+    model = _chosen_model(checkpoint, role, compress=compress)
+    if windows is None:
+        if precision == "int8":
+            raise ValueError(
+                "`windows` must be given for int8, which calibrates with them, but is None instead."
+            )
+        shape = (_BATCH, description.num_channels, description.window_samples)
+        noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+        standardization = checkpoint.standardization
+        windows = (
+            noise * standardization.deviation.numpy()[:, None]
+            + standardization.mean.numpy()[:, None]
+        )
+    metadata = ExportDescription(
+        class_names=description.class_names,
+        channel_names=description.channel_names,
+        num_channels=description.num_channels,
+        window_samples=description.window_samples,
+        sample_rate_hz=description.sample_rate_hz,
+        model=description.network_name(role),
+        method=description.method_name,
+        role=description.selected if role == "selected" else role,
+        precision=precision,
+        is_compressed=compress,
+    )
+    return export_onnx(
+        model,
+        path,
+        windows=windows,
+        test_windows=test_windows,
+        standardization=checkpoint.standardization,
+        precision=precision,
+        metadata=asdict(metadata),
+    )
+
+
+def as_onnx_model(
+    checkpoint: ModelCheckpoint, role: Role | Literal["selected"] = "selected"
+) -> OnnxModel:
+    """A model of a checkpoint for ONNX Runtime, in float32; no file is left behind.
+
+    Raises:
+        ValueError: If there is no such role.
+        ExportError, ImportError: As `export_onnx` says.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_checkpoint(checkpoint, path, role=role)
+        return OnnxModel(path)
+
+
+def _chosen_model(
+    checkpoint: ModelCheckpoint, role: Role | Literal["selected"], *, compress: bool
+) -> nn.Module:
+    model = checkpoint.model(role)
+    if not compress:
+        return model
+    if not hasattr(model, "compress"):
+        raise ValueError(
+            f"`compress` must be false for a {type(model).__name__}, which has nothing to "
+            "leave out, but is true instead."
+        )
+    return cast("nn.Module", cast("Any", model).compress())
 
 
 class _Whole(nn.Module):
@@ -304,7 +340,7 @@ def _write_float32(
     except Exception as error:  # of many classes: what the exporter cannot do, it says in its own
         raise ExportError(
             f"`model` must be one that torch.onnx can export, but {type(whole.model).__name__} "
-            f"is not ({_first_line(error)}) instead."
+            f"is not ({first_line(error)}) instead."
         ) from error
 
 
@@ -357,17 +393,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _require_module(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            f"`{package}` must be installed for ONNX files, but is not instead; "
-            'pip install "smoothdistill[export]" adds it.'
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

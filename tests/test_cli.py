@@ -111,6 +111,31 @@ def test_predict_writes_a_row_per_window(trained, tmp_path):
     assert json.loads(as_json.stdout)["num_windows"] == 2
 
 
+def test_predict_takes_either_engine_and_exported_files(trained, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder, _ = trained
+    rows = np.random.default_rng(0).normal(size=(250, 3))
+    recording = tmp_path / "recording.csv"
+    recording.write_text("x,y,z\n" + "".join(f"{x:.4f},{y:.4f},{z:.4f}\n" for x, y, z in rows))
+    by_torch, by_onnx, by_file = (tmp_path / f"{name}.csv" for name in ("torch", "onnx", "file"))
+    assert _run("predict", folder, recording, "-o", by_torch).exit_code == 0
+    result = _run("predict", folder, recording, "--engine", "onnx", "-o", by_onnx)
+    assert result.exit_code == 0, result.stderr
+    assert "(onnx)" in result.stdout
+    assert [row.split(",")[:6] for row in by_onnx.read_text().splitlines()] == [
+        row.split(",")[:6] for row in by_torch.read_text().splitlines()
+    ]
+    fold = json.loads(_run("predict", folder, recording, "-o", by_torch, "--json").stdout)
+    assert fold["engine"] == "torch"
+    exported = tmp_path / "model.onnx"
+    assert _run("export", folder, "-o", exported, "--int8", "--quiet").exit_code == 0
+    result = _run("predict", exported, recording, "-o", by_file, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["engine"] == "onnx"
+    assert len(by_file.read_text().splitlines()) == 3
+
+
 def test_a_finished_run_is_resumed_to_itself_and_reported_anew(trained):
     folder, _ = trained
     before = (folder / "summary.json").read_bytes()
@@ -162,6 +187,12 @@ def test_own_files_are_trained_on_by_name(tmp_path):
         (["resume", "none"], 3, ["must be a run folder, but 'none' does not exist"]),
         (["report", "none"], 3, ["`run_folder` must be the folder of a run, but is 'none'"]),
         (["evaluate", "none"], 3, ["must be a run folder, but 'none' does not exist"]),
+        (
+            ["predict", "none", "a.csv", "--engine", "tensor"],
+            2,
+            ["`engine` must be torch or onnx, "],
+        ),
+        (["predict", "none.onnx", "a.csv"], 3, ["`path` must be a file, but 'none.onnx' is not"]),
         (["predict", "none", "a.csv"], 3, ["must be a run folder, but 'none' does not exist"]),
         (["data", "check", "wisdm", "--root", "none"], 3, ["`root` must be an existing folder"]),
         (["data", "check", "none"], 2, ["`name` must be one of"]),

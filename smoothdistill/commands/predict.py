@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,18 +12,27 @@ from smoothdistill.commands.options import (
     DeviceOption,
     JsonOption,
     QuietOption,
-    RunArgument,
     torch_device,
 )
 
 if TYPE_CHECKING:
     from smoothdistill.evaluation.predict import WindowPredictions
+    from smoothdistill.onnx_model import OnnxModel
+    from smoothdistill.training.model_checkpoint import ModelCheckpoint
+    from smoothdistill.training.roles import Role
 
 __all__ = ["predict"]
 
 
 def predict(
-    run: RunArgument,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE.onnx",
+            help="A run folder, as `smoothdistill train` leaves it, or what `smoothdistill "
+            "export` made of one.",
+        ),
+    ],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Recordings, CSV or Parquet.")
     ],
@@ -51,6 +60,13 @@ def predict(
         int | None,
         typer.Option(help="Whose model to use; by default the one best in validation."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What computes: torch, or onnx (ONNX Runtime, on the CPU); by default torch for "
+            "a run and onnx for an exported file."
+        ),
+    ] = None,
     device: DeviceOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -60,34 +76,53 @@ def predict(
     The recordings must have the training data's unit and sample rate. With a column of times the
     rate is checked, and no window crosses a gap.
     """
-    from smoothdistill.evaluation.predict import (
-        choose_checkpoint,
-        predict_recordings,
-        require_role,
-    )
+    from smoothdistill.evaluation.predict import predict_recordings, require_role
     from smoothdistill.evaluation.recordings import read_recordings
+    from smoothdistill.onnx_model import OnnxModel
 
-    checkpoint = choose_checkpoint(run, fold)
+    known_role = require_role(role)
+    model = _model(run, fold, known_role, engine)
     recordings = read_recordings(
         files,
-        checkpoint,
+        model,
         channels=None if channels is None else [name.strip() for name in channels.split(",")],
         time=time,
         time_unit=time_unit,
         delimiter=delimiter,
     )
+    by_onnx = isinstance(model, OnnxModel)
     predicted = predict_recordings(
-        checkpoint,
+        model,
         recordings,
         step_samples=step_samples,
-        role=require_role(role),
-        device=torch_device(device),
+        role=known_role,
+        device="cpu" if by_onnx and device in (None, "auto") else torch_device(device),
     )
     predicted.write_csv(output)
-    _print(predicted, output, quiet=quiet, as_json=as_json)
+    _print(predicted, output, "onnx" if by_onnx else "torch", quiet=quiet, as_json=as_json)
 
 
-def _print(predicted: WindowPredictions, output: Path, *, quiet: bool, as_json: bool) -> None:
+def _model(
+    run: Path, fold: int | None, role: Role | Literal["selected"], engine: str | None
+) -> ModelCheckpoint | OnnxModel:
+    """The model of a run or file, for the engine that was asked for."""
+    from smoothdistill.evaluation.predict import choose_model
+    from smoothdistill.export import as_onnx_model
+    from smoothdistill.onnx_model import OnnxModel
+
+    if engine not in (None, "torch", "onnx"):
+        raise ValueError(f"`engine` must be torch or onnx, but is {engine!r} instead.")
+    model = choose_model(run, fold)
+    if isinstance(model, OnnxModel):
+        if engine == "torch":
+            raise ValueError("`engine` must be onnx for an exported file, but is 'torch' instead.")
+        return model
+    return as_onnx_model(model, role) if engine == "onnx" else model
+
+
+def _print(
+    predicted: WindowPredictions, output: Path, engine: str, *, quiet: bool, as_json: bool
+) -> None:
     from smoothdistill.commands.output import print_json, print_lines, print_table
 
     counts: dict[str, dict[str, Any]] = {}
@@ -113,6 +148,7 @@ def _print(predicted: WindowPredictions, output: Path, *, quiet: bool, as_json: 
                 "output": str(output),
                 "num_windows": len(predicted),
                 "role": predicted.role,
+                "engine": engine,
                 "tasks": counts,
             }
         )
@@ -123,4 +159,4 @@ def _print(predicted: WindowPredictions, output: Path, *, quiet: bool, as_json: 
             for name, entry in by_name.items()
         ]
         print_table(("task", "class", "windows", "mean confidence"), rows, num_names=2)
-        print_lines(f"{len(predicted)} windows by the {predicted.role}: {output}")
+        print_lines(f"{len(predicted)} windows by the {predicted.role} ({engine}): {output}")

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from smoothdistill.errors import DataError
 from smoothdistill.evaluation.evaluate import load_checkpoints
 from smoothdistill.evaluation.recordings import UNLABELLED, as_recording
+from smoothdistill.onnx_model import ExportDescription, OnnxModel
 from smoothdistill.training.batches import DeviceWindows
 from smoothdistill.training.checkpoint import write_atomically
 from smoothdistill.training.inference import TaskPredictions, predict_windows
-from smoothdistill.training.model_checkpoint import ModelCheckpoint
+from smoothdistill.training.model_checkpoint import ModelCheckpoint, ModelDescription
 from smoothdistill.training.roles import ROLES, Role
+from smoothdistill.training.standardization import Standardization
 from smoothdistill.windows import Recording, Windows, cut_windows
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "WindowPredictions",
     "choose_checkpoint",
+    "choose_model",
     "predict",
     "predict_recordings",
     "require_role",
@@ -127,8 +131,31 @@ def choose_checkpoint(path: str | Path, fold: int | None = None) -> ModelCheckpo
     return by_fold[fold]
 
 
+def choose_model(path: str | Path, fold: int | None = None) -> ModelCheckpoint | OnnxModel:
+    """An exported file (its name ends in ``.onnx``), or a checkpoint of a run.
+
+    Args:
+        path: An exported file, a run folder, or a checkpoint file.
+        fold: Number of a fold of a run.
+
+    Raises:
+        FileNotFoundError: If there is no such file, run or checkpoint.
+        CheckpointError, ExportError: If it is damaged.
+        ValueError: If the run has no such fold, or an exported file is asked for one.
+        ImportError: If onnxruntime is not installed, for an exported file.
+    """
+    if Path(path).suffix != ".onnx":
+        return choose_checkpoint(path, fold)
+    if fold is not None:
+        raise ValueError(
+            f"`fold` must be left out for an exported file, which has one model, but is {fold} "
+            "instead."
+        )
+    return OnnxModel(path)
+
+
 def predict_recordings(
-    checkpoint: ModelCheckpoint,
+    model: ModelCheckpoint | OnnxModel,
     recordings: Sequence[Recording],
     *,
     step_samples: int | None = None,
@@ -138,43 +165,79 @@ def predict_recordings(
     """Cut recordings into windows and predict each.
 
     Args:
-        checkpoint: The model, with the standardization of its training data.
+        model: A checkpoint, computed by PyTorch, or an exported file, by ONNX Runtime.
         recordings: From `read_recordings` or `as_recording`, with the channels, the unit and the
             sample rate of the training data.
         step_samples: Hop between windows, in samples, at least 1; by default the window length,
             so that windows follow one another without overlap.
-        role: "student", "teacher", or "selected": the one that did better in validation.
-        device: Where to compute.
+        role: "student", "teacher", or "selected": the one that did better in validation. An
+            exported file has one of them.
+        device: Where to compute; for an exported file the CPU.
 
     Raises:
         DataError: If the recordings do not fit the model, or none is as long as a window.
-        ValueError: If there is no such role, or `step_samples` is below 1.
+        ValueError: If there is no such role or device, or `step_samples` is below 1.
+        ExportError: If the exported file does not say what it reads.
     """
-    model = checkpoint.description
+    description = model.description
+    _require_fit(recordings, description)
     device = torch.device(device)
-    _require_fit(recordings, checkpoint)
+    network, standardization, used = _network(model, role, device)
     windows = cut_windows(
         recordings,
         class_names={UNLABELLED: (UNLABELLED,)},
-        window_samples=model.window_samples,
-        step_samples=model.window_samples if step_samples is None else step_samples,
+        window_samples=description.window_samples,
+        step_samples=description.window_samples if step_samples is None else step_samples,
         label="last",
         name="recordings",
     )
     predicted = predict_windows(
-        checkpoint.model(role).to(device),
+        network.to(device),
         DeviceWindows(windows, device),
         np.arange(len(windows)),
-        checkpoint.standardization.to(device),
+        standardization.to(device),
     )
     assert predicted is not None  # nobody asks it to stop
     return WindowPredictions(
         windows=windows,
         tasks=predicted,
-        class_names=model.class_names,
+        class_names=description.class_names,
         recordings=tuple(recordings),
-        role=model.selected if role == "selected" else role,
+        role=used,
     )
+
+
+class _ByOnnxRuntime(nn.Module):
+    """An exported file in a network's place; it standardizes by itself."""
+
+    def __init__(self, exported: OnnxModel) -> None:
+        super().__init__()
+        self.exported = exported
+
+    def forward(self, signals: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.exported(signals.numpy())
+        return {task: torch.from_numpy(values) for task, values in logits.items()}
+
+
+def _network(
+    model: ModelCheckpoint | OnnxModel,
+    role: Role | Literal["selected"],
+    device: torch.device,
+) -> tuple[nn.Module, Standardization, Role]:
+    """What maps standardized signals to logits, how they are standardized, and who it is."""
+    if isinstance(model, ModelCheckpoint):
+        used = model.description.selected if role == "selected" else role
+        return model.model(role), model.standardization, used
+    description = model.description
+    if role not in ("selected", description.role):
+        raise ValueError(
+            f"`role` must be {description.role}, whom the exported file holds, but is {role!r} "
+            "instead."
+        )
+    if device.type != "cpu":
+        raise ValueError(f"`device` must be cpu for ONNX Runtime, but is {str(device)!r} instead.")
+    identity = Standardization.identity(description.num_channels)
+    return _ByOnnxRuntime(model), identity, description.role
 
 
 def predict(
@@ -190,7 +253,7 @@ def predict(
     """Predict the windows of plain arrays.
 
     Args:
-        path: A run folder, or a checkpoint file.
+        path: A run folder, a checkpoint file, or an exported file.
         signals: One array per recording, in the training data's unit and order of channels.
         sample_rate_hz: Samples per second, that of the training data.
         fold: Whose model to use; by default the one that did best in validation.
@@ -199,18 +262,18 @@ def predict(
         device: Where to compute.
 
     Raises:
-        FileNotFoundError: If there is no run or checkpoint.
-        CheckpointError: If a file of it is damaged.
+        FileNotFoundError: If there is no run, checkpoint or exported file.
+        CheckpointError, ExportError: If a file of it is damaged.
         DataError: If the signals do not fit the model.
         ValueError: If there is no such fold or role.
+        ImportError: If onnxruntime is not installed, for an exported file.
     """
     recordings = [
         as_recording(signal, sample_rate_hz=sample_rate_hz, session=str(number))
         for number, signal in enumerate(signals)
     ]
-    checkpoint = choose_checkpoint(path, fold)
     return predict_recordings(
-        checkpoint, recordings, step_samples=step_samples, role=role, device=device
+        choose_model(path, fold), recordings, step_samples=step_samples, role=role, device=device
     )
 
 
@@ -231,8 +294,9 @@ def _seconds_at(recording: Recording, sample: int) -> float:
     return sample / recording.sample_rate_hz if times is None else float(times[sample] - times[0])
 
 
-def _require_fit(recordings: Sequence[Recording], checkpoint: ModelCheckpoint) -> None:
-    model = checkpoint.description
+def _require_fit(
+    recordings: Sequence[Recording], model: ModelDescription | ExportDescription
+) -> None:
     if not recordings:
         raise DataError("`recordings` must hold at least 1 recording, but is empty instead.")
     for number, recording in enumerate(recordings):

@@ -9,6 +9,7 @@ import numpy as np
 
 from smoothdistill.datasets.continuity import measured_rate_hz
 from smoothdistill.datasets.own_tables import TICKS_PER_SECOND, column_names, read_own_table
+from smoothdistill.onnx_model import OnnxModel
 from smoothdistill.training.model_checkpoint import ModelCheckpoint
 from smoothdistill.windows import Recording
 
@@ -22,7 +23,7 @@ _DEFAULT_CHANNELS = ("x", "y", "z")
 
 def read_recordings(
     paths: Sequence[str | Path],
-    checkpoint: ModelCheckpoint,
+    trained: ModelCheckpoint | OnnxModel,
     *,
     channels: Sequence[str] | None = None,
     time: str | None = None,
@@ -33,7 +34,7 @@ def read_recordings(
 
     Args:
         paths: The files.
-        checkpoint: The model that is to read them: its channel names and sample rate.
+        trained: The model that is to read them: its channel names and sample rate.
         channels: Columns of the signal, in the order of the training data; by default the names
             that the model was trained with, or x, y, z where it knows none.
         time: Column of times. Without it the model's sample rate is taken for granted.
@@ -44,8 +45,9 @@ def read_recordings(
         FileNotFoundError: If a file does not exist.
         ValueError: If an option breaks its rule.
         DataError: If a file lacks a column or has a bad cell.
+        ExportError: If an exported file does not say what it reads.
     """
-    model = checkpoint.description
+    model = trained.description
     if time_unit not in TICKS_PER_SECOND:
         raise ValueError(
             f"`time_unit` must be one of {list(TICKS_PER_SECOND)}, but is {time_unit!r} instead."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from smoothdistill.errors import CheckpointError
-from smoothdistill.methods import NetworkBuilder, build_method
+from smoothdistill.methods import METHODS, NetworkBuilder, build_method
 from smoothdistill.models import build_model
 from smoothdistill.training.checkpoint import (
     load_checkpoint,
@@ -84,6 +84,14 @@ class ModelDescription:
         """A model of this kind with fresh weights: the part of it that predicts."""
         method = build_method(self.method_name, tasks=list(self.class_names), **self.method_options)
         return method.build_predictor(self.builder, self.num_classes, role)
+
+    def network_name(self, role: Role | Literal["selected"]) -> str:
+        """Name of the kind of network that predicts for a role."""
+        chosen = self.selected if role == "selected" else role
+        is_beside = METHODS[self.method_name].teacher_model == "beside"
+        if chosen == "teacher" and is_beside and self.teacher_model is not None:
+            return str(self.teacher_model["name"])
+        return self.model_name
 
     @property
     def builder(self) -> NetworkBuilder:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from smoothdistill.datasets import load
-from smoothdistill.errors import DataError
+from smoothdistill.errors import DataError, ExportError
 from smoothdistill.evaluation import predict, predict_recordings, read_recordings
-from smoothdistill.evaluation.predict import choose_checkpoint, require_role
+from smoothdistill.evaluation.predict import choose_checkpoint, choose_model, require_role
 from smoothdistill.evaluation.recordings import as_recording
 
 
@@ -123,3 +123,55 @@ def test_bad_names_of_folds_and_roles_are_refused(tiny_run):
     with pytest.raises(ValueError, match=r"`role` must be student, teacher or selected, but is"):
         require_role("pupil")
     assert require_role("teacher") == "teacher"
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory):
+    """The file of the second fold's student."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from smoothdistill.export import export_checkpoint
+
+    path = tmp_path_factory.mktemp("exported") / "student.onnx"
+    export_checkpoint(tiny_run.checkpoint(1), path, role="student")
+    return path
+
+
+def test_an_exported_file_predicts_like_its_model(tiny_run, exported, signal):
+    both = [signal, 3.0 * signal[:120] + 1.0]
+    by_torch = predict(tiny_run.folder, both, sample_rate_hz=50.0, fold=1, role="student")
+    by_onnx = predict(exported, both, sample_rate_hz=50.0)
+    assert by_onnx.role == "student"
+    assert by_onnx.class_names == by_torch.class_names
+    assert list(by_onnx.rows()) != []
+    for task, expected in by_torch.tasks.items():
+        assert np.array_equal(by_onnx.tasks[task].predictions, expected.predictions)
+        # A probability moves by at most half of what a logit does: 1e-4 of the largest.
+        np.testing.assert_allclose(by_onnx.tasks[task].confidences, expected.confidences, atol=1e-4)
+
+
+def test_an_exported_file_reads_recordings_by_itself(exported, signal, tmp_path):
+    path = _write_csv(tmp_path / "a.csv", signal[:, ::-1], header="z,y,x")
+    (recording,) = read_recordings([path], choose_model(exported))
+    assert recording.sample_rate_hz == 50.0
+    np.testing.assert_allclose(recording.signal, signal, atol=1e-5)
+
+
+def test_what_an_exported_file_cannot_do_is_one_sentence(tiny_run, exported, signal, tmp_path):
+    with pytest.raises(ValueError, match=r"`fold` must be left out for an exported file, .* is 1"):
+        predict(exported, [signal], sample_rate_hz=50.0, fold=1)
+    with pytest.raises(ValueError, match=r"`role` must be student, whom the .* is 'teacher' inst"):
+        predict(exported, [signal], sample_rate_hz=50.0, role="teacher")
+    with pytest.raises(ValueError, match=r"`device` must be cpu for ONNX Runtime, but is 'cuda'"):
+        predict(exported, [signal], sample_rate_hz=50.0, device="cuda")
+    with pytest.raises(DataError, match=r"50 Hz, but has 20 Hz instead"):
+        predict(exported, [signal], sample_rate_hz=20.0)
+    with pytest.raises(FileNotFoundError, match=r"`path` must be a file, but .*none\.onnx"):
+        predict(tmp_path / "none.onnx", [signal], sample_rate_hz=50.0)
+
+    from smoothdistill.export import export_onnx
+
+    foreign, checkpoint = tmp_path / "foreign.onnx", tiny_run.checkpoint(1)
+    export_onnx(checkpoint.model(), foreign, windows=np.zeros((1, 3, 100), np.float32))
+    with pytest.raises(ExportError, match=r"`path` must be a file that `smoothdistill export` has"):
+        predict(foreign, [signal], sample_rate_hz=50.0)
