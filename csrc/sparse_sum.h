@@ -37,11 +37,15 @@ struct Terms {
     return _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   }
 #else
-  SD_INLINE void add(float factor, std::uint8_t choice, std::int64_t offset) {
-    offsets[size] = static_cast<std::int32_t>(offset);
-    factors[size] = factor;
+  // `shift` is added where `choice` is `shifted`. `end` is where `size` is to be: kept by the
+  // caller, in a register.
+  SD_INLINE void add(float factor, std::uint8_t choice, std::int64_t offset, std::int64_t shift,
+                     std::uint8_t shifted, std::int64_t& end) {
+    const std::int64_t mask = -static_cast<std::int64_t>(choice == shifted);  // no branch
+    offsets[end] = static_cast<std::int32_t>(offset + (shift & mask));
+    factors[end] = factor;
     const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, factor) & 0x7FFFFFFFU;
-    size += static_cast<std::int64_t>(bits != 0) & static_cast<std::int64_t>(choice != 2);
+    end += static_cast<std::int64_t>(bits != 0) & static_cast<std::int64_t>(choice != 2);
   }
 #endif
 
@@ -59,9 +63,9 @@ struct Terms {
         _mm512_mask_add_epi32(places, is_first, places, _mm512_set1_epi32(static_cast<int>(shift))),
         exists);
 #else
-    for (std::int64_t i = 0; i < count; ++i) {
-      add(from[i], choice[i], i * stride + (choice[i] == 0 ? shift : 0));
-    }
+    std::int64_t end = size;
+    for (std::int64_t i = 0; i < count; ++i) add(from[i], choice[i], i * stride, shift, 0, end);
+    size = end;
 #endif
   }
 
@@ -92,13 +96,14 @@ struct Terms {
                               _mm512_set1_epi32(static_cast<int>(shift))),
         exists);
 #else
+    std::int64_t end = size;
     for (std::int64_t row = 0; row < count; ++row) {
-      for (std::int64_t w = 0; w < 4; ++w) {
-        const std::uint8_t chosen = choice[row * columns + w];
-        add(from[row * columns + w], chosen,
-            first + row * step + w * stride + (chosen == 1 ? shift : 0));
+      SD_UNROLL for (std::int64_t w = 0; w < 4; ++w) {
+        const std::int64_t at = row * columns + w;
+        add(from[at], choice[at], first + row * step + w * stride, shift, 1, end);
       }
     }
+    size = end;
 #endif
   }
 };
@@ -115,9 +120,7 @@ void add_terms_to(const Terms& terms, const float* base, std::int64_t first, flo
     const Vector factor = broadcast(terms.factors[i]);
     const float* vector = base + terms.offsets[i] + first;
     SD_KEEP_POINTER(vector);
-    SD_UNROLL for (int v = 0; v < Size; ++v) {
-      add_product(sums[twin][v], factor, load(vector + v * kLanes));
-    }
+    add_products_of(vector, factor, sums[twin]);
     ++i;
   };
   if constexpr (kTwins == 4) {

@@ -61,6 +61,27 @@ SD_INLINE Vector load_once(const float* from) {
   return values;
 }
 
+// sum[v] += factor * the vectors that lie at `from`, one after another.
+template <int Size>
+SD_INLINE void add_products_of(const float* from, Vector factor, Vector (&sum)[Size]) {
+#if defined(__aarch64__)
+  // Some at a time into registers of their own: two are loaded by one instruction, and a processor
+  // that executes in order does not wait for each. x86 multiplies what lies in memory.
+  constexpr int kAtOnce = 4;
+  SD_UNROLL for (int first = 0; first < Size; first += kAtOnce) {
+    Vector values[kAtOnce];
+    SD_UNROLL for (int v = 0; v < kAtOnce; ++v) {
+      if (first + v < Size) values[v] = load_once(from + (first + v) * kLanes);
+    }
+    SD_UNROLL for (int v = 0; v < kAtOnce; ++v) {
+      if (first + v < Size) add_product(sum[first + v], factor, values[v]);
+    }
+  }
+#else
+  SD_UNROLL for (int v = 0; v < Size; ++v) add_product(sum[v], factor, load(from + v * kLanes));
+#endif
+}
+
 // The first halves of both, lane by lane in turn, and the second halves.
 SD_INLINE Vector interleave_first(Vector a, Vector b) {
 #if defined(__AVX512F__)
@@ -105,11 +126,15 @@ inline void transpose(const float* from, std::int64_t from_stride, std::int64_t 
       SD_UNROLL for (int i = 0; i < kLanes; ++i) store(to + (c + i) * to_stride + r, tile[i]);
     }
   }
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t done = r < whole_rows ? whole_columns : 0;
-    for (std::int64_t c = done; c < columns; ++c) {
+  // What is left, in loops that are not entered where nothing is: one loop over all of the rows
+  // prepared the addresses of no elements for longer than a tile takes to be turned.
+  for (std::int64_t r = 0; whole_columns < columns && r < whole_rows; ++r) {
+    for (std::int64_t c = whole_columns; c < columns; ++c) {
       to[c * to_stride + r] = from[r * from_stride + c];
     }
+  }
+  for (std::int64_t r = whole_rows; r < rows; ++r) {
+    for (std::int64_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
   }
 }
 
