@@ -64,7 +64,8 @@ def _wrong_names(
         for file in (source / "smoothdistill").rglob("*")
         if file.is_file()
     }
-    metadata = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+    metadata = ("METADATA", "RECORD", "WHEEL", "entry_points.txt")
+    metadata += ("licenses/LICENSE", "licenses/pybind11/LICENSE")
     expected = package | libraries | {f"{metadata_folder}/{name}" for name in metadata}
     expected.add(f"{metadata_folder}/sboms/smoothdistill.cdx.json")
     # What users rely on and no other check would miss if it vanished from the source as well.
