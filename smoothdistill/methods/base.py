@@ -43,6 +43,8 @@ class Method(ABC):
             is to the method: "none", nothing; "optional", a second network if it is given;
             "beside", a teacher trained at once with the student; "trained", one that is trained
             before, and handed over by `take_teacher`.
+        learns_from_logits: Whether the logits are all that it needs of a trained teacher:
+            `batch_loss` then takes them as ``taught``, too, from who has computed them before.
 
     Args:
         tasks: Names of the tasks, in the order of the loss parts.
@@ -58,6 +60,7 @@ class Method(ABC):
     Options: ClassVar[type[LossOptions]] = MethodOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")
     teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "none"
+    learns_from_logits: ClassVar[bool] = False
     epoch: int = 0
     num_epochs: int | None = None
 

@@ -48,6 +48,7 @@ class DKD(TrainedTeacherMethod):
 
     name: ClassVar[str] = "dkd"
     Options: ClassVar[type[LossOptions]] = DKDOptions
+    learns_from_logits: ClassVar[bool] = True
     options: DKDOptions
 
     def batch_loss(
@@ -56,12 +57,13 @@ class DKD(TrainedTeacherMethod):
         teacher: nn.Module,
         signals: Tensor,
         targets: Mapping[str, Tensor],
+        taught: Mapping[str, Tensor] | None = None,
     ) -> LossParts:
         """See the class; `distillation` is both halves with their weights and ``T ** 2``."""
         del teacher
         options = self.options
         logits = self.in_order(student(signals))
-        taught = self.taught(logits, self.teacher_logits(signals))
+        taught = self.taught(logits, self.teacher_logits(signals) if taught is None else taught)
         found = task_losses(logits, targets, options.label_smoothing)
         divergences = [
             decoupled_divergence(

@@ -49,6 +49,7 @@ class KD(TrainedTeacherMethod):
 
     name: ClassVar[str] = "kd"
     Options: ClassVar[type[LossOptions]] = KDOptions
+    learns_from_logits: ClassVar[bool] = True
     options: KDOptions
 
     def __init__(self, tasks: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
@@ -67,10 +68,11 @@ class KD(TrainedTeacherMethod):
         teacher: nn.Module,
         signals: Tensor,
         targets: Mapping[str, Tensor],
+        taught: Mapping[str, Tensor] | None = None,
     ) -> MultitaskKDOutput:
         """See the class."""
         del teacher
         logits = self.in_order(student(signals))
-        taught = self.taught(logits, self.teacher_logits(signals))
+        taught = self.taught(logits, self.teacher_logits(signals) if taught is None else taught)
         out: MultitaskKDOutput = self._distilled(logits, taught, targets)
         return out

@@ -26,6 +26,7 @@ from smoothdistill.training.seeding import (
     shuffled,
 )
 from smoothdistill.training.standardization import Standardization
+from smoothdistill.training.taught_logits import TaughtLogits
 from smoothdistill.training.train_step import TrainStep
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class FoldTrainer:
         self._steps = steps_per_epoch(fold, config.train.batch_size)
         self._teacher = teacher
         self._seconds_of_saves = 0.0
+        self._taught: TaughtLogits | None = None
 
     def run(self) -> FoldState:
         """Train up to the test; a fold that an earlier process has finished is only read.
@@ -139,7 +141,16 @@ class FoldTrainer:
         description = _describe(config, windows, self._fold, BestSoFar())
         if self._teacher is not None:
             device, standardization = self._data.device, self._standardization
-            method.take_teacher(self._teacher.network(self._fold.index, standardization, device))
+            teacher = self._teacher.network(self._fold.index, standardization, device)
+            method.take_teacher(teacher)
+            if method.learns_from_logits and self._augmentation is None:
+                self._taught = TaughtLogits(
+                    teacher,
+                    self._data,
+                    self._fold.train,
+                    standardization,
+                    precision=config.train.precision,
+                )
         student = method.build_student(description.builder, windows.num_classes)
         return TrainStep(
             student.to(self._data.device),
@@ -177,10 +188,14 @@ class FoldTrainer:
             first=state.step,
             vary=self._variation(state.epoch),
         )
+        taught = self._taught
+        if taught is not None and not taught.compute(self._stop.requested):
+            self._save_and_leave(step, state)
         num_unreported = 0
         for signals, targets in batches:
+            numbers = self._numbers(order, state)
             try:
-                out = step(signals, targets)
+                out = step(signals, targets, taught=taught.of_batch(numbers) if taught else None)
             except NonFiniteError as error:
                 raise self._keep_batch(error, order, signals, targets, state) from error
             meter.add(out, len(signals))
@@ -199,6 +214,11 @@ class FoldTrainer:
                 if is_due and not is_last:
                     self._save(step, state)
         state.sums, state.seconds = meter.sums, time.perf_counter() - begun
+
+    def _numbers(self, order: np.ndarray, state: FoldState) -> np.ndarray:
+        """Numbers of the windows of the batch that is next."""
+        size = self._config.train.batch_size
+        return order[state.step * size : (state.step + 1) * size]
 
     def _variation(self, epoch: int) -> Callable[[Tensor, int], Tensor] | None:
         """What varies the windows of an epoch."""
@@ -327,8 +347,7 @@ class FoldTrainer:
     ) -> NonFiniteError:
         """Write the newest batch beside the checkpoints, and say so."""
         path = self._folder / "nonfinite.safetensors"
-        size = self._config.train.batch_size
-        numbers = order[state.step * size : (state.step + 1) * size]
+        numbers = self._numbers(order, state)
         tensors = {f"targets.{task}": labels for task, labels in targets.items()}
         tensors |= {"signals": signals, "windows": torch.from_numpy(numbers)}
         place = {"fold": self._fold.index, "epoch": state.epoch, "step": state.step}

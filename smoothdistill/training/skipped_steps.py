@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
 
 from smoothdistill.errors import NonFiniteError
 
-__all__ = ["SkippedSteps"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+__all__ = ["SkippedSteps", "overflowed"]
 
 
 class SkippedSteps:
@@ -64,3 +72,9 @@ class SkippedSteps:
         """Go on from saved counts."""
         self.counts.copy_(counts)
         self._is_in_a_run = int(counts[1]) > 0
+
+
+def overflowed(gradients: Iterable[Tensor | None]) -> Tensor:
+    """Whether a number in them is not finite, a boolean on their device."""
+    norms = torch._foreach_norm([g for g in gradients if g is not None], math.inf)
+    return ~torch.isfinite(torch.stack(norms)).all()

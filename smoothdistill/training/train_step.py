@@ -20,7 +20,7 @@ from smoothdistill.training.fused_step import FusedStep, saved_products, why_not
 from smoothdistill.training.optimizer_state import flat_optimizer_state, nested_optimizer_state
 from smoothdistill.training.parameter_places import ParameterPlaces
 from smoothdistill.training.part_clock import PartClock
-from smoothdistill.training.skipped_steps import SkippedSteps
+from smoothdistill.training.skipped_steps import SkippedSteps, overflowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from smoothdistill.methods import LossParts
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.optim import EMATeacher
+
+    ByTask = Mapping[str, Tensor]
 
 __all__ = ["PATHS", "TrainStep"]
 
@@ -177,7 +179,7 @@ class TrainStep:
         return True
 
     def __call__(
-        self, signals: Tensor, targets: Mapping[str, Tensor]
+        self, signals: Tensor, targets: ByTask, *, taught: ByTask | None = None
     ) -> MultitaskKDOutput | LossParts:
         """Train by one batch.
 
@@ -185,19 +187,26 @@ class TrainStep:
             signals: Windows [batch, channels, time], float32, on the model's device.
             targets: Class numbers [batch] of each task, int64; `windows.IGNORE_INDEX` where a
                 window has no label.
+            taught: Logits [batch, classes] of a trained teacher by task, where they are known
+                already, for methods that learn from nothing else of it.
 
         Returns:
             The loss by parts, detached and on the device: reading one waits for the device.
 
         Raises:
             NonFiniteError: If too many steps in a row had a loss that is not finite.
+            ValueError: If the method has no use for `taught`.
         """
+        if taught is not None and not self.method.learns_from_logits:
+            raise ValueError(
+                f"`taught` must be None for the method {self.method.name}, but is given instead."
+            )
         if not self.model.training:
             self.model.train()
         self._places.require_unchanged()
         if self._fused is not None and self._can_fuse(signals):
             return self._step_fused(self._fused, signals, targets)
-        return self._step_by_autograd(signals, targets)
+        return self._step_by_autograd(signals, targets, taught)
 
     @property
     def is_fused(self) -> bool:
@@ -231,7 +240,7 @@ class TrainStep:
         skip = not math.isfinite(out.total)
         if not skip and self._check_gradients:
             gradients = fused.gradients(plan)
-            skip = bool(_overflowed(gradients))
+            skip = bool(overflowed(gradients))
             if not skip:
                 fused.apply(gradients)
         elif not skip:
@@ -240,12 +249,13 @@ class TrainStep:
         return out
 
     def _step_by_autograd(
-        self, signals: Tensor, targets: Mapping[str, Tensor]
+        self, signals: Tensor, targets: ByTask, taught: ByTask | None = None
     ) -> MultitaskKDOutput | LossParts:
         casts = self.precision == "bfloat16"
         old_buffers = [buffer.clone() for buffer in self._buffers]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=casts):
-            out = self.method.batch_loss(self.model, self.teacher.model, signals, targets)
+            given: dict[str, Any] = {} if taught is None else {"taught": taught}
+            out = self.method.batch_loss(self.model, self.teacher.model, signals, targets, **given)
         self.num_steps += 1
         if self._on_cpu:
             self._update_on_cpu(out.total, old_buffers)
@@ -258,7 +268,7 @@ class TrainStep:
         self.optimizer.zero_grad(set_to_none=True)
         if not skip:
             total.backward()  # type: ignore[no-untyped-call]
-            skip = self._check_gradients and bool(self._gradients_overflowed())
+            skip = self._check_gradients and bool(overflowed(p.grad for p in self._parameters))
         if skip:
             self.optimizer.zero_grad(set_to_none=True)
             for buffer, old in zip(self._buffers, old_buffers, strict=True):
@@ -278,16 +288,13 @@ class TrainStep:
         total.backward()  # type: ignore[no-untyped-call]
         skip = ~torch.isfinite(total.detach())
         if self._check_gradients:
-            skip = skip | self._gradients_overflowed()
+            skip = skip | overflowed(p.grad for p in self._parameters)
         self.optimizer.step(found_inf=skip.to(torch.float32))
         for buffer, old in zip(self._buffers, old_buffers, strict=True):
             torch.where(skip, old, buffer, out=buffer)
         self._skips.note_on_device(skip)
         if self.num_steps % self._check_every_steps == 0:
             self.check_finite()
-
-    def _gradients_overflowed(self) -> Tensor:
-        return _overflowed([p.grad for p in self._parameters])
 
     def time_parts(
         self, signals: Tensor, targets: Mapping[str, Tensor], num_rounds: int = 50
@@ -339,8 +346,7 @@ class TrainStep:
         tensors |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
         flat = flat_optimizer_state(self.optimizer)
         tensors |= {f"optimizer.{name}": value for name, value in flat.items()}
-        steps = torch.tensor([self.num_steps], dtype=torch.int64)
-        tensors["counters"] = torch.cat([steps, self._skips.counts.cpu()])
+        tensors["counters"] = torch.cat([torch.tensor([self.num_steps]), self._skips.counts.cpu()])
         if self._fused is not None and self._fused.products in PRODUCTS:
             # A resumed run must sum in the same order.
             tensors["products"] = torch.tensor(list(PRODUCTS).index(self._fused.products))
@@ -380,11 +386,6 @@ class TrainStep:
         self._skips.load(counters[1:])
         if self._fused is not None and products in available_products():
             self._fused.use(products)
-
-
-def _overflowed(gradients: Sequence[Tensor | None]) -> Tensor:
-    norms = torch._foreach_norm([g for g in gradients if g is not None], math.inf)
-    return ~torch.isfinite(torch.stack(norms)).all()
 
 
 def _tasks(model: nn.Module, tasks: Sequence[str] | None) -> Sequence[str]:

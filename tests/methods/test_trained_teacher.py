@@ -82,6 +82,30 @@ def test_the_teacher_never_changes(name):
 
 
 @pytest.mark.parametrize("name", TRAINED)
+def test_logits_that_are_known_take_the_teachers_place(name):
+    one, two = make_step(name), make_step(name)
+    signals, targets = make_batch()
+    with torch.no_grad():
+        said = one.method.teacher(signals)
+    if not one.method.learns_from_logits:
+        with pytest.raises(ValueError, match=rf"`taught` must be None for the method {name}, but"):
+            one(signals, targets, taught=said)
+        return
+    with_known = one(signals, targets, taught=said)
+    two_out = two(signals, targets)
+    assert torch.equal(with_known.total, two_out.total)
+    assert all(map(torch.equal, one.model.parameters(), two.model.parameters()))
+    known = {"activity": said["activity"]}  # the other task is learned from labels alone
+    assert torch.isfinite(one(signals, targets, taught=known).total)
+
+
+def test_a_method_without_a_trained_teacher_takes_no_logits():
+    step = make_step("multitask")
+    with pytest.raises(ValueError, match="`taught` must be None for the method multitask, but is"):
+        step(*make_batch(), taught={})
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_teacher_that_was_not_handed_over_is_one_sentence(name):
     method = build_method(name, tasks=tuple(CLASSES))
     with pytest.raises(ValueError, match=r"`take_teacher` must be called before the method"):

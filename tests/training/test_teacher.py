@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -106,6 +107,50 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(
         for folder in ("", "teacher"):
             one, two = run.folder / folder / name, taught.folder / folder / name
             assert one.read_bytes() == two.read_bytes(), (folder, name)
+
+
+def test_a_teacher_that_says_the_same_in_every_epoch_is_asked_once(
+    taught, windows, tmp_path, monkeypatch
+):
+    from smoothdistill.methods import KD
+
+    asked = []
+    ask = KD.teacher_logits
+
+    def note(self, signals):
+        asked.append(len(signals))
+        return ask(self, signals)
+
+    monkeypatch.setattr(KD, "teacher_logits", note)
+    fit(tmp_path / "once", windows)
+    assert not asked  # before the first step, of all windows at once
+    monkeypatch.setattr(KD, "learns_from_logits", False)
+    always = fit(tmp_path / "always", windows)
+    splits = json.loads((always.folder / "splits.json").read_text())
+    assert sum(asked) == 2 * sum(fold["num_train"] for fold in splits["folds"])
+    # Sums in another order: batches of up to 256 windows, and of 16.
+    np.testing.assert_allclose(
+        taught.history["train_total"], always.history["train_total"], rtol=1e-4
+    )
+
+
+def test_windows_that_vary_are_shown_to_the_teacher(windows, tmp_path, monkeypatch):
+    from smoothdistill.methods import KD
+
+    asked = []
+    ask = KD.teacher_logits
+
+    def note(self, signals):
+        asked.append(len(signals))
+        return ask(self, signals)
+
+    monkeypatch.setattr(KD, "teacher_logits", note)
+    table = config_of().to_table() | {"augment": {"scale": 0.1}}
+    run = fit(tmp_path / "run", windows, RunConfig.from_table(table))
+    assert len(asked) == 2 * sum(
+        -(-fold["num_train"] // 16)
+        for fold in json.loads((run.folder / "splits.json").read_text())["folds"]
+    )
 
 
 def test_a_student_is_used_without_its_teacher(copied, windows):
