@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from smoothdistill.errors import CheckpointError, DataError, SplitLeakError
+from smoothdistill.methods import KD
 from smoothdistill.models import MTLNet
 from smoothdistill.training import Run, RunConfig, Trainer
 from smoothdistill.training.interrupt import StopRequest
@@ -63,8 +64,6 @@ def test_the_teacher_is_an_ordinary_run_in_the_folder(taught, windows, tmp_path)
 
 def test_the_student_is_taught_by_its_own_fold(taught, windows, monkeypatch, tmp_path):
     seen = []
-    from smoothdistill.methods import KD
-
     take = KD.take_teacher
 
     def note(self, network):
@@ -109,19 +108,23 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_bits(
             assert one.read_bytes() == two.read_bytes(), (folder, name)
 
 
-def test_a_teacher_that_says_the_same_in_every_epoch_is_asked_once(
-    taught, windows, tmp_path, monkeypatch
-):
-    from smoothdistill.methods import KD
-
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """Sizes of the batches that a teacher is shown in steps."""
+    sizes = []
     ask = KD.teacher_logits
 
     def note(self, signals):
-        asked.append(len(signals))
+        sizes.append(len(signals))
         return ask(self, signals)
 
     monkeypatch.setattr(KD, "teacher_logits", note)
+    return sizes
+
+
+def test_a_teacher_that_says_the_same_in_every_epoch_is_asked_once(
+    taught, windows, tmp_path, asked, monkeypatch
+):
     fit(tmp_path / "once", windows)
     assert not asked  # before the first step, of all windows at once
     monkeypatch.setattr(KD, "learns_from_logits", False)
@@ -134,17 +137,7 @@ def test_a_teacher_that_says_the_same_in_every_epoch_is_asked_once(
     )
 
 
-def test_windows_that_vary_are_shown_to_the_teacher(windows, tmp_path, monkeypatch):
-    from smoothdistill.methods import KD
-
-    asked = []
-    ask = KD.teacher_logits
-
-    def note(self, signals):
-        asked.append(len(signals))
-        return ask(self, signals)
-
-    monkeypatch.setattr(KD, "teacher_logits", note)
+def test_windows_that_vary_are_shown_to_the_teacher(windows, tmp_path, asked):
     table = config_of().to_table() | {"augment": {"scale": 0.1}}
     run = fit(tmp_path / "run", windows, RunConfig.from_table(table))
     assert len(asked) == 2 * sum(
