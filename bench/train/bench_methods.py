@@ -12,7 +12,7 @@ in a run whose windows do not vary: the trainer has asked the teacher once befor
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,6 +34,10 @@ OURS, PLAIN, OUR_LAYERS = "ours", "plain loop", "plain loop, our layers"
 KNOWN = "ours, logits known"
 
 
+Loss = Callable[[nn.Module, nn.Module | None, Tensor, Mapping[str, Tensor]], Tensor]
+Distance = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor]], Tensor]
+
+
 @dataclass(frozen=True)
 class Case:
     """A method, its networks, and its loss in plain PyTorch."""
@@ -41,7 +45,7 @@ class Case:
     method: str
     student: tuple[str, Mapping[str, object]]
     teacher: tuple[str, Mapping[str, object]]
-    loss: Callable[[nn.Module, nn.Module | None, Tensor, Mapping[str, Tensor]], Tensor]
+    loss: Loss
     options: Mapping[str, object] | None = None
 
 
@@ -99,10 +103,96 @@ def smldist(
     return functional.cross_entropy(logits, target) + divergence(taught, logits, 4.0)
 
 
+def dkd(
+    student: nn.Module, teacher: nn.Module | None, signals: Tensor, targets: Mapping[str, Tensor]
+) -> Tensor:
+    """Both halves, weights 1 and 8, temperature 4; a large number takes the true class out."""
+    assert teacher is not None
+    target = targets["activity"]
+    with torch.no_grad():
+        taught = teacher(signals)["activity"] / 4.0
+    logits = student(signals)["activity"]
+    true = functional.one_hot(target, logits.shape[1])
+
+    def pair(scaled: Tensor) -> Tensor:
+        share = (functional.softmax(scaled, 1) * true).sum(1)
+        return torch.stack([share, 1.0 - share], 1)
+
+    halves = (
+        functional.kl_div(pair(logits / 4.0).log(), pair(taught), reduction="batchmean"),
+        functional.kl_div(
+            functional.log_softmax(logits / 4.0 - 1000.0 * true, 1),
+            functional.softmax(taught - 1000.0 * true, 1),
+            reduction="batchmean",
+        ),
+    )
+    return functional.cross_entropy(logits, target) + 16.0 * (halves[0] + 8.0 * halves[1])
+
+
+def stage_loss(weight: float, distance: Distance) -> Loss:
+    """Cross-entropy and a distance between what both networks have inside."""
+
+    def loss(
+        student: nn.Module,
+        teacher: nn.Module | None,
+        signals: Tensor,
+        targets: Mapping[str, Tensor],
+    ) -> Tensor:
+        assert teacher is not None
+        own = student.network.stages(signals)
+        with torch.no_grad():
+            taught = teacher.stages(signals)
+        logits = student.network.classify(own[-1])["activity"]
+        far = distance(student, own, taught)
+        return functional.cross_entropy(logits, targets["activity"]) + weight * far
+
+    return loss
+
+
+def hint(student: nn.Module, own: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+    """The squared error of FitNets."""
+    ((mine, other),) = student.pairs
+    return functional.mse_loss(*student.adaptors[0](own[mine], taught[other]))
+
+
+def attention(student: nn.Module, own: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+    """The squared difference of where both are active, summed over the pairs of stages."""
+    total = torch.zeros(())
+    for mine, other in student.pairs:
+        places = min(own[mine].shape[-1], taught[other].shape[-1])
+        maps = []
+        for stage in (own[mine], taught[other]):
+            active = stage.pow(2).mean(1) if stage.ndim == 3 else stage.pow(2)
+            maps.append(functional.normalize(functional.adaptive_avg_pool1d(active, places)))
+        total = total + (maps[0] - maps[1]).pow(2).mean()
+    return total
+
+
+def relations(student: nn.Module, own: Sequence[Tensor], taught: Sequence[Tensor]) -> Tensor:
+    """RKD's Huber losses of distances and angles, weights 25 and 50."""
+    del student
+    found = []
+    for features in (own[-1], taught[-1]):
+        differences = features[None] - features[:, None]
+        lengths = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+        directions = functional.normalize(differences, dim=2)
+        found.append((lengths / lengths[lengths > 0].mean(), directions @ directions.mT))
+    (far, turned), (far_taught, turned_taught) = found
+    return 25.0 * functional.smooth_l1_loss(far, far_taught) + 50.0 * functional.smooth_l1_loss(
+        turned, turned_taught
+    )
+
+
 MLP = ("har-mlp", {"dropout": 0.0})
 RESNET = ("resnet-lstman", {"width": 0.25})
 CASES = {
     "kd, har-mlp from resnet-lstman": Case("kd", MLP, RESNET, kd),
+    "dkd, the same": Case("dkd", MLP, RESNET, dkd),
+    "fitnets, the same": Case("fitnets", MLP, RESNET, stage_loss(100.0, hint)),
+    "attention-transfer, the same": Case(
+        "attention-transfer", MLP, RESNET, stage_loss(1000.0, attention)
+    ),
+    "rkd, the same": Case("rkd", MLP, RESNET, stage_loss(1.0, relations)),
     "hmkd, har-mlp beside resnet-lstman": Case("hmkd", MLP, RESNET, hmkd),
     "smldist (logits), mobilenet-v3-1d": Case(
         "smldist",
