@@ -1,10 +1,10 @@
 """docs/latency.png: macro-F1 of the variants of comparisons, against what their networks cost.
 
-    python bench/latency_figure.py compare-smldist-hapt compare-hmkd-hapt
+    python bench/latency_figure.py compare-official-hapt compare-smldist-hapt
 
 Reads committed results only: the comparisons that are named, which must be of one data set and
 split, and bench/results/networks-*.json for the time of one window. Variants that differ in how
-they were trained, or in the head alone, share the place of their network.
+they were trained, or in the head alone, stand around the place of their network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from smoothdistill.evaluation.plots.style import (
     INK,
     figure_style,
-    legend,
     new_figure,
     save_png,
     tidy,
@@ -54,10 +53,10 @@ def points_of(names: Sequence[str]) -> list[Point]:
     """
     (timed,) = RESULTS.glob("networks-*.json")
     seconds = {
-        row["label"]: row["seconds"]["torch"]
+        row["label"]: row["seconds"]["onnx_float32"]
         for row in json.loads(timed.read_text(encoding="utf-8"))["networks"]
     }
-    points: dict[str, Point] = {}
+    points: dict[tuple[str, str], Point] = {}
     splits = set()
     for name in names:
         content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -70,7 +69,7 @@ def points_of(names: Sequence[str]) -> list[Point]:
             )
             label = network_label(speaks or config["model"])
             score = variant["scores"][task][variant["role"]]["macro_f1"]
-            points[variant["label"]] = Point(
+            points[label, variant["label"]] = Point(
                 variant["label"], label, 1e3 * seconds[label], score["mean"], *score["ci95"]
             )
     if len(splits) != 1:
@@ -79,30 +78,42 @@ def points_of(names: Sequence[str]) -> list[Point]:
 
 
 def draw(points: Sequence[Point], path: Path) -> None:
-    """One panel: time of a window to the right, macro-F1 upwards, whiskers over people."""
+    """Time of a window to the right, macro-F1 upwards, whiskers over people; a letter a variant."""
     networks = sorted({point.network: point.milliseconds for point in points}.items(), key=_second)
+    letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    lines: list[tuple[str, str, str]] = []
     with figure_style():
-        figure = new_figure(9.0, 5.2)
+        figure = new_figure(9.5, 5.4)
         axes = figure.subplots()
         for (network, milliseconds), colour in zip(networks, COLOURS, strict=False):
+            lines.append((f"{network}: {milliseconds:.2f} ms", colour, "bold"))
             own = sorted((p for p in points if p.network == network), key=lambda p: -p.score)
             for rank, point in enumerate(own):
                 # Side by side, or the whiskers of one network would lie on each other.
-                x = milliseconds * 1.05**rank
+                x = milliseconds * 1.045 ** (rank - (len(own) - 1) / 2)
+                letter = next(letters)
                 axes.errorbar(
                     x, point.score, [[point.score - point.low], [point.high - point.score]],
-                    fmt="o", ms=5, color=colour, elinewidth=0.8, alpha=0.9,
-                    label=f"{network}: {milliseconds:.2f} ms" if rank == 0 else None,
+                    fmt="o", ms=4.5, color=colour, elinewidth=0.8,
                 )  # fmt: skip
                 axes.annotate(
-                    point.label, (x, point.score), xytext=(5, 0), textcoords="offset points",
-                    fontsize=7.5, color=INK, va="center",
+                    letter, (x, point.score), xytext=(2.5, 4), textcoords="offset points",
+                    fontsize=8.0, color=INK,
                 )  # fmt: skip
+                lines.append((f"{letter}  {point.label}: {100.0 * point.score:.1f}", INK, "normal"))
+        for number, (text, colour, weight) in enumerate(lines):
+            axes.text(
+                1.03, 1.0 - 0.052 * number, text, color=colour, weight=weight, fontsize=8.5,
+                va="top", transform=axes.transAxes,
+            )  # fmt: skip
         axes.set_xscale("log")
-        axes.set_xlabel("one window in PyTorch, float32, one thread (ms)")
+        ticks = [tick for tick in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+                 if networks[0][1] / 2 < tick < networks[-1][1] * 2]  # fmt: skip
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set_xlabel("one window in ONNX Runtime, float32, one thread (ms)")
         axes.set_ylabel("macro-F1")
         tidy(axes, grid="both")
-        legend(axes, loc="lower right", title="network")
         save_png(figure, path)
 
 
