@@ -110,10 +110,10 @@ def test_training_goes_on_to_the_same_bits(tiny, tmp_path, monkeypatch) -> None:
     num_steps = 0
     train = TrainStep.__call__
 
-    def count(self, *batch):
+    def count(self, *batch, **taught):
         nonlocal num_steps
         num_steps += 1
-        return train(self, *batch)
+        return train(self, *batch, **taught)
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainStep, "__call__", count)
