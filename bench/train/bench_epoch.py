@@ -126,10 +126,10 @@ class TimedStep:
         self._step = step
         self.seconds = 0.0
 
-    def __call__(self, signals, targets):
+    def __call__(self, signals, targets, *, taught=None):
         """One step."""
         begun = time.perf_counter()
-        out = self._step(signals, targets)
+        out = self._step(signals, targets, taught=taught)
         self.seconds += time.perf_counter() - begun
         return out
 
