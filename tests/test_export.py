@@ -20,7 +20,7 @@ from smoothdistill.windows import Windows
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from smoothdistill.export import OnnxModel, export_onnx, export_run
+from smoothdistill.export import OnnxModel, export_checkpoint, export_onnx, export_run
 
 TASKS = {"activity": 4, "where.it is": 3}
 WINDOWS = np.random.default_rng(0).normal(3.0, 2.0, (70, 3, 64)).astype(np.float32)
@@ -174,6 +174,8 @@ def test_arguments_without_sense_are_one_sentence(run, tmp_path):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS, precision="int4")
     with pytest.raises(ValueError, match=r"`windows` must be at least 1 window .* \[0, 3, 64\]"):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS[:0])
+    with pytest.raises(ValueError, match="`windows` must be given for int8, which calibrates with"):
+        export_checkpoint(trained.checkpoint(0), tmp_path / "m.onnx", precision="int8")
     with pytest.raises(ValueError, match="`compress` must be false for a HARMLP, which has no"):
         export_run(trained, tmp_path / "m.onnx", windows=windows, compress=True)
     with pytest.raises(FileNotFoundError):
