@@ -3,19 +3,22 @@
     python bench/results_page.py                                   # the page anew
     python bench/results_page.py subject-wisdm runs/subject-wisdm  # first take a comparison in
 
-A comparison's `comparison.json` becomes `bench/results/compare-<name>.json`, without the folder of
-the recordings; the page has a part for each of them, in alphabetical order.
+A comparison's `cells.zip` becomes `bench/results/cells-<name>.zip`, from which the same grid goes
+on elsewhere; once it is complete, its `comparison.json` becomes `compare-<name>.json` there,
+without the folder of the recordings. The page has a part for each of these, in alphabetical order.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from smoothdistill.evaluation.comparison.archive import ARCHIVE_FILE
 from smoothdistill.evaluation.comparison.headline import points
 from smoothdistill.evaluation.comparison.page import (
     convergence_table,
@@ -48,10 +51,11 @@ def without_places(value: Any) -> Any:
 
 
 def take_in(name: str, folder: Path) -> Path:
-    """Copy a comparison to the results."""
+    """Copy a comparison to the results; of one that is not complete its cells alone."""
     content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    shutil.copyfile(folder / ARCHIVE_FILE, RESULTS / f"cells-{name}.zip")
     if not content["is_complete"]:
-        raise SystemExit(f"{folder} is not complete: its cells are missing or failed.")
+        raise SystemExit(f"{folder} is not complete: its finished cells were taken in, no more.")
     path = RESULTS / f"compare-{name}.json"
     text = json.dumps(without_places(content), ensure_ascii=False, separators=(",", ":"))
     path.write_text(text + "\n", encoding="utf-8")

@@ -92,6 +92,11 @@ def test_a_dry_run_lists_cells_and_touches_nothing(compared, tmp_path):
     assert sorted(states) == ["finished"] * 4 + ["to do"] * 4
     fresh = _run("compare", "--config", grid, "--out", tmp_path / "new", "--dry-run", "--seed", "9")
     assert "4 to do" in fresh.stdout
+    taken = _run(
+        "compare", "--config", grid, "--out", tmp_path / "new", "--dry-run",
+        "--cells", folder / "cells.zip", "--set", "compare.seeds=[0, 1]",
+    )  # fmt: skip
+    assert "4 finished, 4 to do" in taken.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,6 +178,11 @@ def test_a_failed_cell_ends_with_one_and_its_reason(tmp_path, monkeypatch):
         (["--config", "quick", "--baseline", "x"], 2, ["`compare.baseline` must be one of the"]),
         (["--config", "quick", "--seed", "-1"], 2, ["`compare.seeds` must be"]),
         (["--config", "quick", "--jobs", "0"], 2, ["`jobs` must be at least 1, or -1"]),
+        (
+            ["--config", "quick", "--cells", "x.zip"],
+            3,
+            ["`cells` must be files", "'x.zip' does not"],
+        ),
         (["--config", "quick", "--backend", "x"], 2, ["`backend` must be one of 'threads'"]),
     ],
 )

@@ -64,6 +64,14 @@ def compare(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try cells again that failed before.")
     ] = False,
+    cells: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.zip",
+            help="cells.zip of another comparison, here or elsewhere: what it holds is not trained "
+            "again. May be given several times.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells and what has become of them.")
     ] = False,
@@ -83,15 +91,15 @@ def compare(
             "`RUN` or `--config` must be given, and not both, but "
             f"{'both are' if runs else 'neither is'} instead."
         )
-    if runs and (overrides or seed is not None or device is not None or retry or dry_run):
+    if runs and (overrides or seed is not None or device is not None or retry or cells or dry_run):
         raise ValueError(
-            "`RUN` must be compared as it is, but --set, --seed, --device, --retry or --dry-run is "
-            "given instead."
+            "`RUN` must be compared as it is, but --set, --seed, --device, --retry, --cells or "
+            "--dry-run is given instead."
         )
     grid = None if config is None else _grid(config, overrides, seed, device)
     folder = out or (None if config is None else Path("runs") / f"compare-{Path(config).stem}")
     if dry_run and grid is not None and folder is not None:
-        _list(grid, folder, baseline, quiet=quiet, as_json=as_json)
+        _list(grid, folder, baseline, cells or [], quiet=quiet, as_json=as_json)
         return
     try:
         found = compare_methods(
@@ -101,6 +109,7 @@ def compare(
             backend=backend,
             retry=retry,
             baseline=baseline,
+            cells=cells or [],
             progress=not quiet,
         )
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -125,14 +134,20 @@ def _grid(
 
 
 def _list(
-    grid: CompareConfig, folder: Path, baseline: str | None, *, quiet: bool, as_json: bool
+    grid: CompareConfig,
+    folder: Path,
+    baseline: str | None,
+    taken: list[Path],
+    *,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     from smoothdistill.commands.output import print_json, print_lines, print_table
     from smoothdistill.evaluation.comparison.compare import list_cells, with_baseline
     from smoothdistill.evaluation.comparison.plan import make_plan
 
     plan: Plan = make_plan(with_baseline(grid, baseline))
-    cells = list_cells(plan, folder)
+    cells = list_cells(plan, folder, taken)
     if as_json:
         print_json(cells)
     elif not quiet:

@@ -12,6 +12,7 @@ from smoothdistill.evaluation.plots.curves import curves_figure
 from smoothdistill.evaluation.plots.heat_map import (
     confusion_counts,
     confusion_figure,
+    cross_task_counts,
     cross_task_figure,
 )
 from smoothdistill.evaluation.plots.reliability import reliability_figure
@@ -138,11 +139,13 @@ def _plans(record: RunRecord) -> Iterator[tuple[DrawnFigure, Figure]]:
         conditions = record.predictions.get((other, record.selected_role))
         if rows is None or conditions is None:
             continue
+        classes, conditions_of = record.class_names[judged], record.class_names[other]
         figure = cross_task_figure(
-            rows,
-            conditions,
-            record.class_names[judged],
-            record.class_names[other],
+            cross_task_counts(
+                rows, conditions, num_classes=len(classes), num_conditions=len(conditions_of)
+            ),
+            classes,
+            conditions_of,
             title=f"recall of {judged}, by {other}",
         )
         if figure is not None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from smoothdistill.evaluation.comparison.records import CellRecord
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -46,7 +49,22 @@ def test_places_are_left_out(results_page):
     }
 
 
-def test_an_unfinished_comparison_is_refused(results_page, tmp_path):
+def test_of_an_unfinished_comparison_the_cells_alone_are_taken(results_page, tmp_path, monkeypatch):
+    monkeypatch.setattr(results_page, "RESULTS", tmp_path / "results")
+    (tmp_path / "results").mkdir()
     (tmp_path / "comparison.json").write_text('{"is_complete": false}')
+    (tmp_path / "cells.zip").write_bytes(b"cells")
     with pytest.raises(SystemExit, match="is not complete"):
         results_page.take_in("x", tmp_path)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["cells-x.zip"]
+
+
+def test_no_cell_says_where_things_lay(results_page, tmp_path):
+    """And each can be read."""
+    for path in results_page.RESULTS.glob("cells-*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+    for path in tmp_path.iterdir():
+        record = CellRecord.read(path)
+        assert record.tallies
+        assert "/" not in json.dumps([record.data, record.environment])

@@ -25,8 +25,9 @@ from smoothdistill.training import METRICS
 TASKS = ("activity", "placement")
 LABELS = ("multitask", "smooth-distill", "teacher only", "leaking")
 FILES = {
-    "cells", "cells.json", "grid.toml", "comparison.json", "scores.csv", "per_subject.csv",
-    "differences.csv", "pairs.csv", "table.md", "table.tex", "report.html", "figures",
+    "cells", "cells.json", "cells.zip", "grid.toml", "comparison.json", "scores.csv",
+    "per_subject.csv", "differences.csv", "pairs.csv", "table.md", "table.tex", "report.html",
+    "figures",
 }  # fmt: skip
 
 
@@ -333,6 +334,9 @@ def test_runs_of_one_method_are_called_by_their_folders(runs, tmp_path):
 
 
 def test_runs_that_cannot_be_compared(runs, tmp_path):
+    with pytest.raises(ValueError, match="`cells` must be left out where runs are compared, but"):
+        compare(list(runs.values()), out=tmp_path / "x", cells=["cells.zip"])
+    assert not (tmp_path / "x").exists()
     out = tmp_path / "out"
 
     def spoilt(name, file, change):

@@ -54,8 +54,8 @@ def _cell(seed, fold, *, skill=0.6, people=None, selected="teacher", truth="same
         rows[role] = (np.array(people)[sets], targets, predictions)
     cell = CellRecord(
         seed=seed, fold=fold, selected=selected, subjects=tuple(people), tallies=tallies,
-        truth={"task": truth}, history={}, steps_per_epoch=math.nan, num_parameters=None, data={},
-        environment={}, class_names={"task": ("x", "y", "z")},
+        crossings={}, truth={"task": truth}, history={}, steps_per_epoch=math.nan,
+        num_parameters=None, data={}, environment={}, class_names={"task": ("x", "y", "z")},
     )  # fmt: skip
     return cell, rows
 

@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from smoothdistill.errors import SmoothDistillError
+from smoothdistill.evaluation.comparison.archive import lay_cells, read_archives, write_archive
 from smoothdistill.evaluation.comparison.config import CompareConfig
 from smoothdistill.evaluation.comparison.figures import write_comparison_figures
 from smoothdistill.evaluation.comparison.grid import check_jobs, train_grid
@@ -95,6 +96,7 @@ def compare(
     backend: str = "processes",
     retry: bool = False,
     baseline: str | None = None,
+    cells: Sequence[str | Path] = (),
     progress: bool | None = None,
 ) -> Comparison:
     """Put methods side by side on the same folds and seeds.
@@ -109,6 +111,8 @@ def compare(
             the other, since PyTorch's random generator is one for all of them.
         retry: Whether cells that failed before are tried again.
         baseline: Label of the variant that differences are taken against, instead of the grid's.
+        cells: Files `cells.zip` of other comparisons, here or on other machines, whose finished
+            cells are taken as they are instead of being trained again.
         progress: Whether to show a bar on a terminal; by default yes.
 
     Returns:
@@ -126,9 +130,18 @@ def compare(
     folder = None if out is None else Path(out)
     plan, folder = plan_comparison(config_or_runs, folder, baseline)
     if plan.source != "grid":
+        if cells:
+            raise ValueError(
+                "`cells` must be left out where runs are compared, but holds "
+                f"{len(cells)} file(s) instead."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
         plan.write(folder)
         return write_comparison(folder)
+    taken = read_archives(cells, plan)
+    folder.mkdir(parents=True, exist_ok=True)
     with _claimed(folder):
+        lay_cells(taken, folder)
         plan.write(folder)
         write_text(folder / "grid.toml", plan.config_text)
         show = sys.stderr.isatty() if progress is None else progress
@@ -160,7 +173,7 @@ def plan_comparison(
     out: Path | None,
     baseline: str | None = None,
 ) -> tuple[Plan, Path]:
-    """Variants and cells, and the folder, which is made; nothing is trained.
+    """Variants and cells, and the folder that they are for; nothing is written.
 
     Raises:
         As `compare` does.
@@ -177,7 +190,6 @@ def plan_comparison(
         config = with_baseline(_config(config_or_runs), baseline)
         folder = _free(out or default_folder(Path("runs"), "comparison"))
         plan = make_plan(config)
-    folder.mkdir(parents=True, exist_ok=True)
     return plan, folder
 
 
@@ -193,11 +205,20 @@ def with_baseline(config: CompareConfig, label: str | None) -> CompareConfig:
     return CompareConfig.from_table(table | {"compare": {**table["compare"], "baseline": label}})
 
 
-def list_cells(plan: Plan, out: Path) -> list[dict[str, Any]]:
-    """Every cell with its folder and state."""
+def list_cells(plan: Plan, out: Path, cells: Sequence[str | Path] = ()) -> list[dict[str, Any]]:
+    """Every cell with its folder and state.
+
+    Args:
+        plan: The cells.
+        out: Folder of the comparison.
+        cells: As for `compare`: what they hold counts as finished.
+    """
+    taken = read_archives(cells, plan)
     rows = []
     for cell in plan.cells:
         state, reason = cell_state(out / cell.folder)
+        if state == "to do" and cell.folder in taken:
+            state = "finished"
         rows.append(
             {
                 "variant": cell.variant,
@@ -229,6 +250,8 @@ def write_comparison(folder: str | Path) -> Comparison:
         )
     plan = Plan.read(folder)
     results = read_cells(plan, folder)
+    if plan.source == "grid":
+        write_archive(folder, results)
     content = comparison_content(plan, results)
     content["headline"] = headline(content)
     write_json(folder / "comparison.json", content)

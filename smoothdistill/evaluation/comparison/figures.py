@@ -24,7 +24,6 @@ from smoothdistill.evaluation.plots.variants import (
     subjects_of_variants,
     variant_styles,
 )
-from smoothdistill.evaluation.run_record import Predictions, RunRecord
 from smoothdistill.evaluation.tables import Score
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def write_comparison_figures(
     with figure_style():
         folder = out / "figures"
         folder.mkdir(exist_ok=True)
-        for plan, figure in _plans(out, content, results):
+        for plan, figure in _plans(content, results):
             save_png(figure, folder / f"{plan.name}.png")
             drawn.append(replace(plan, svg=svg_text(figure, name=plan.name)))
         names = {f"{figure.name}.png" for figure in drawn}
@@ -69,7 +68,7 @@ def write_comparison_figures(
 
 
 def _plans(
-    out: Path, content: Mapping[str, Any], results: Sequence[CellResult]
+    content: Mapping[str, Any], results: Sequence[CellResult]
 ) -> Iterator[tuple[DrawnFigure, Figure]]:
     roles = {one["label"]: one["role"] for one in content["variants"]}
     records = {label: records_of(results, label) for label in roles}
@@ -147,7 +146,7 @@ def _plans(
             banded,
         ),
     )
-    yield from _heat_maps(out, content, results, best)
+    yield from _heat_maps(content, records[best], best)
 
 
 def _people(cells: Sequence[CellRecord], task: str, role: str) -> dict[str, float]:
@@ -181,34 +180,24 @@ def _curves(cells: Sequence[CellRecord], task: str, role: str) -> NDArray[np.flo
 
 
 def _heat_maps(
-    out: Path, content: Mapping[str, Any], results: Sequence[CellResult], label: str
+    content: Mapping[str, Any], records: Sequence[CellRecord], label: str
 ) -> Iterator[tuple[DrawnFigure, Figure]]:
     """Recall of one task's classes by the other's, all cells of one variant together."""
     if len(content["tasks"]) != 2:
         return
     role = next(one["role"] for one in content["variants"] if one["label"] == label)
-    finished = [
-        result for result in results if result.cell.variant == label and result.record is not None
-    ]
-    parts: dict[str, list[Predictions]] = {task: [] for task in content["tasks"]}
-    last, predictions = "", dict[tuple[str, str], Predictions]()
-    for number, result in enumerate(finished):
-        assert result.record is not None
-        if result.cell.folder != last:  # a run that was there before holds several cells
-            last = result.cell.folder
-            predictions = RunRecord.read(out / last).predictions
-        for task in content["tasks"]:
-            rows = predictions.get((task, result.record.role(role)))
-            if rows is not None:
-                parts[task].append(_numbered(rows, result.cell.fold, number))
-    if not all(parts.values()):
-        return
-    joined = {task: _joined(rows) for task, rows in parts.items()}
-    assert finished[0].record is not None
-    names = finished[0].record.class_names
     for judged, other in permutations(content["tasks"], 2):
+        keys = [(judged, other, record.role(role)) for record in records]
+        counts = [
+            record.crossings[key]
+            for record, key in zip(records, keys, strict=True)
+            if key in record.crossings
+        ]
+        if not counts:
+            continue
+        names = records[0].class_names
         figure = cross_task_figure(
-            joined[judged], joined[other], names[judged], names[other],
+            np.sum(counts, axis=0), names[judged], names[other],
             title=f"{label}: recall of {judged}, by {other}",
         )  # fmt: skip
         if figure is not None:
@@ -222,23 +211,3 @@ def _heat_maps(
                 ),
                 figure,
             )
-
-
-def _numbered(rows: Predictions, fold: int, number: int) -> Predictions:
-    """Rows of one fold, with the number of the cell in its place: a window is in many cells."""
-    mine = rows.folds == fold
-    return Predictions(
-        folds=np.full(int(mine.sum()), number),
-        windows=rows.windows[mine],
-        subjects=rows.subjects[mine],
-        targets=rows.targets[mine],
-        predictions=rows.predictions[mine],
-        confidences=rows.confidences[mine],
-    )
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    names = ("folds", "windows", "subjects", "targets", "predictions", "confidences")
-    return Predictions(
-        **{name: np.concatenate([getattr(rows, name) for rows in parts]) for name in names}
-    )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLAN_FILE",
+    "RECORD_FILE",
     "Cell",
     "CellState",
     "Plan",
@@ -34,12 +35,16 @@ __all__ = [
     "cell_key",
     "cell_state",
     "forget_windows",
+    "is_record_only",
     "make_plan",
     "windows_of",
 ]
 
 PLAN_FILE = "cells.json"
 """File by which a folder is known to hold a comparison."""
+
+RECORD_FILE = "record.safetensors"
+"""What is there of a cell that was trained elsewhere: its counts and curves."""
 
 CellState = Literal["finished", "failed", "interrupted", "to do"]
 
@@ -212,13 +217,18 @@ def cell_state(folder: Path) -> tuple[CellState, str]:
         except CheckpointError as error:
             return "failed", str(error)
     if not (folder / "config.toml").is_file():
-        return "to do", ""
+        return ("finished" if is_record_only(folder) else "to do"), ""
     try:
         status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
         is_finished = status.get("state") == "finished" and (folder / "summary.json").is_file()
     except (OSError, ValueError, AttributeError):  # resuming writes it anew
         is_finished = False
     return ("finished", "") if is_finished else ("interrupted", "")
+
+
+def is_record_only(folder: Path) -> bool:
+    """Whether a cell was trained elsewhere, and only its counts and curves are here."""
+    return (folder / RECORD_FILE).is_file() and not (folder / "config.toml").exists()
 
 
 def windows_of(data: DataConfig, fingerprint: str = "") -> Windows:

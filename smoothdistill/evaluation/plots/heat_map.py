@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-__all__ = ["confusion_counts", "confusion_figure", "cross_task_figure"]
+__all__ = ["confusion_counts", "confusion_figure", "cross_task_counts", "cross_task_figure"]
 
 
 def confusion_counts(
@@ -81,9 +81,35 @@ def confusion_figure(
     return figure
 
 
+def cross_task_counts(
+    rows: Predictions, conditions: Predictions, *, num_classes: int, num_conditions: int
+) -> NDArray[np.int64]:
+    """Windows per annotated class of one task and of another, and how many of them were found.
+
+    Args:
+        rows: Predictions of the task that is judged.
+        conditions: Predictions of the other task; only its targets are used.
+        num_classes: Classes of the judged task.
+        num_conditions: Classes of the other task.
+
+    Returns:
+        Counts, [2, conditions, classes], of the windows that are labelled for both tasks: all of
+        them, and those whose class was predicted.
+    """
+    last = max(int(part.windows.max(initial=0)) for part in (rows, conditions))
+    keys, others = (part.folds * (last + 1) + part.windows for part in (rows, conditions))
+    _, mine, theirs = np.intersect1d(keys, others, assume_unique=True, return_indices=True)
+    places = conditions.targets[theirs] * num_classes + rows.targets[mine]
+    size = num_conditions * num_classes
+    counts = [
+        np.bincount(places[chosen], minlength=size)
+        for chosen in (slice(None), rows.targets[mine] == rows.predictions[mine])
+    ]
+    return np.stack(counts).reshape(2, num_conditions, num_classes).astype(np.int64)
+
+
 def cross_task_figure(
-    rows: Predictions,
-    conditions: Predictions,
+    counts: NDArray[np.int64],
     class_names: Sequence[str],
     condition_names: Sequence[str],
     *,
@@ -92,8 +118,7 @@ def cross_task_figure(
     """Recall of one task's classes, apart for each annotated class of another task.
 
     Args:
-        rows: Predictions of the task that is judged.
-        conditions: Predictions of the other task on the same windows; only its targets are used.
+        counts: From `cross_task_counts`, [2, conditions, classes].
         class_names: Class names of the judged task.
         condition_names: Class names of the other task.
         title: Heading of the figure.
@@ -101,24 +126,10 @@ def cross_task_figure(
     Returns:
         None when no window is labelled for both tasks.
     """
-    condition_of = {
-        (int(fold), int(window)): int(target)
-        for fold, window, target in zip(
-            conditions.folds, conditions.windows, conditions.targets, strict=True
-        )
-    }
-    found = np.zeros((len(condition_names), len(class_names)))
-    total = np.zeros_like(found)
-    for fold, window, target, prediction in zip(
-        rows.folds, rows.windows, rows.targets, rows.predictions, strict=True
-    ):
-        condition = condition_of.get((int(fold), int(window)))
-        if condition is not None:
-            total[condition, target] += 1
-            found[condition, target] += target == prediction
+    total, found = counts
     if total.sum() == 0:
         return None
-    recall = np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+    recall = np.divide(found, total, out=np.zeros(total.shape), where=total > 0)
     row_names, column_names = condition_names, class_names
     if len(row_names) > len(column_names):  # the longer axis lies flat, so that it fits a page
         recall, total = recall.T, total.T
