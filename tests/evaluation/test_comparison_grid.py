@@ -139,18 +139,18 @@ def test_one_comparison_at_a_time_fills_a_folder(copied, small_grid):
     compare(CompareConfig.from_toml(small_grid), out=copied, progress=False)
 
 
-@pytest.mark.parametrize("backend", ["processes", "dask"])
+@pytest.mark.parametrize("backend", ["processes", "dask", "ray"])
 def test_workers_give_the_same_bytes(tmp_path, backend):
     config = CompareConfig.from_toml(TINY)
     alone = compare(config, out=tmp_path / "alone", progress=False).folder
-    with _cluster() if backend == "dask" else nullcontext():
+    with CLUSTERS.get(backend, nullcontext)():
         found = compare(config, out=tmp_path / "two", jobs=2, backend=backend, progress=False)
     for name in ("scores.csv", "per_subject.csv", "differences.csv", "table.md", "grid.toml"):
         assert (found.folder / name).read_bytes() == (alone / name).read_bytes(), name
 
 
 @contextmanager
-def _cluster():
+def _dask():
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -159,6 +159,19 @@ def _cluster():
         distributed.Client(cluster),
     ):
         yield
+
+
+@contextmanager
+def _ray():
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+CLUSTERS = {"dask": _dask, "ray": _ray}
 
 
 def _process(grid, out):
