@@ -22,7 +22,14 @@ namespace smoothdistill {
 namespace {
 
 using dlpack::kAnyCpu;
+
+#if defined(SMOOTHDISTILL_CUDA_ON_CPU)  // tests/cuda_on_cpu: memory of the CPU is the device's
+constexpr dlpack::Device kAnyCuda = kAnyCpu;
+bool is_on_cpu(const dlpack::Device&) { return false; }
+#else
 using dlpack::kAnyCuda;
+bool is_on_cpu(const dlpack::Device& device) { return device.type == dlpack::kCpu; }
+#endif
 
 constexpr dlpack::DataType kFloat32{dlpack::kFloat, 32, 1};
 constexpr dlpack::DataType kUint8{dlpack::kUInt, 8, 1};
@@ -91,7 +98,7 @@ cuda::DeviceNumber device_number(py::handle object, const char* name, double wit
   const bool is_python =
       object.is_none() || PyFloat_Check(object.ptr()) || PyLong_Check(object.ptr());
   const ArgumentName argument{name};
-  if (is_python || describe(object.ptr(), argument).device.type == dlpack::kCpu) {
+  if (is_python || is_on_cpu(describe(object.ptr(), argument).device)) {
     number.value = scalar(object, name).value_or(without);
     return number;
   }
@@ -112,7 +119,7 @@ void adam_ema_typed(const AdamLists& lists, const TensorView& first,
                     const cuda::AdamSettings& settings) {
   const std::vector<AdamSpan<T>> spans = adam_spans<T>(lists, first);
   const bool counts_on_cpu =
-      lists.steps && describe((*lists.steps)[0], lists.steps->name(0)).device.type == dlpack::kCpu;
+      lists.steps && is_on_cpu(describe((*lists.steps)[0], lists.steps->name(0)).device);
   const cuda::DeviceNumber& found_inf = settings.found_inf;
   if (counts_on_cpu && (found_inf.float32 != nullptr || found_inf.float64 != nullptr)) {
     throw py::value_error(lists.steps->name(0).text() +

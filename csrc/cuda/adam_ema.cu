@@ -2,9 +2,8 @@
 // tensor; a second kernel counts up the step counters, once all blocks have read them.
 #include "adam_ema.h"
 
-#include <cuda_runtime.h>
-
 #include "elementwise.h"
+#include "launch.h"
 #include "multi_tensor.h"
 
 namespace smoothdistill::cuda {
@@ -112,13 +111,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 int launch_count_up(const AdamStep* steps, std::int64_t num_steps, const DeviceNumber& found_inf,
-                    cudaStream_t stream) {
+                    void* stream) {
   Counters table{};
   for (std::int64_t i = 0; i < num_steps; ++i) {
     if (steps[i].counter != nullptr) table.counters[table.size++] = steps[i].counter;
     if (table.size == kCounters || (i + 1 == num_steps && table.size > 0)) {
-      count_up<<<1, kThreads, 0, stream>>>(table, found_inf);
-      if (const cudaError_t status = cudaGetLastError()) return status;
+      if (const int status = launch(count_up, 1, kThreads, stream, table, found_inf)) return status;
       table.size = 0;
     }
   }
@@ -127,8 +125,7 @@ int launch_count_up(const AdamStep* steps, std::int64_t num_steps, const DeviceN
 
 template <class T>
 int run(const AdamSpan<T>* spans, const AdamStep* steps, std::int64_t num_spans,
-        const AdamSettings& settings, void* opaque_stream) {
-  auto* stream = static_cast<cudaStream_t>(opaque_stream);
+        const AdamSettings& settings, void* stream) {
   const auto tensor = [=](std::int64_t i) {
     const AdamSpan<T>& span = spans[i];
     return Tensor<T>{span.weight,  span.gradient, span.exp_avg, span.exp_avg_sq,
@@ -138,8 +135,7 @@ int run(const AdamSpan<T>* spans, const AdamStep* steps, std::int64_t num_spans,
       for_each_table<Tensor<T>>(num_spans, tensor, [&](const ChunkTable<Tensor<T>>& table) -> int {
         if (table.num_chunks() > kMaxChunks) return cudaErrorInvalidConfiguration;
         const auto num_blocks = static_cast<unsigned>(table.num_chunks());
-        step_and_average<T><<<num_blocks, kThreads, 0, stream>>>(table, settings);
-        return cudaGetLastError();
+        return launch(step_and_average<T>, num_blocks, kThreads, stream, table, settings);
       });
   return status != cudaSuccess ? status
                                : launch_count_up(steps, num_spans, settings.found_inf, stream);

@@ -5,7 +5,7 @@
 // alone. All sums are in float32.
 #include "conv_pool.h"
 
-#include <cuda_runtime.h>
+#include "launch.h"
 
 namespace smoothdistill::cuda {
 namespace {
@@ -237,32 +237,28 @@ int conv_pool(const ConvPoolShape& shape, const float* signals, const float* wei
   const std::int64_t num_tiles =
       ceil_div(shape.batch * shape.pooled, kThreads) * ceil_div(shape.out_channels, kChannels);
   if (num_tiles == 0) return cudaSuccess;
-  pool_tiles<<<num_blocks_for(num_tiles), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      shape, signals, weight, bias, pooled, choice);
-  return cudaGetLastError();
+  return launch(pool_tiles, num_blocks_for(num_tiles), kThreads, stream, shape, signals, weight,
+                bias, pooled, choice);
 }
 
 int conv_pool_backward(const ConvPoolShape& shape, const float* grad, const std::uint8_t* choice,
                        const float* signals, const float* weight, float* grad_signals,
-                       float* grad_weight, float* grad_bias, void* opaque_stream) {
-  const auto stream = static_cast<cudaStream_t>(opaque_stream);
+                       float* grad_weight, float* grad_bias, void* stream) {
   const std::int64_t num_samples = shape.batch * shape.in_channels * shape.time;
   if (grad_signals != nullptr && num_samples > 0) {
-    signal_gradients<<<num_blocks_for(ceil_div(num_samples, kThreads)), kThreads, 0, stream>>>(
-        shape, grad, choice, weight, grad_signals);
-    if (const cudaError_t status = cudaGetLastError()) return status;
+    const int status = launch(signal_gradients, num_blocks_for(ceil_div(num_samples, kThreads)),
+                              kThreads, stream, shape, grad, choice, weight, grad_signals);
+    if (status != cudaSuccess) return status;
   }
   const std::int64_t num_pairs = shape.out_channels * shape.in_channels;
   if (num_pairs > 0) {
-    weight_gradients<<<num_blocks_for(num_pairs), kThreads, 0, stream>>>(shape, grad, choice,
-                                                                         signals, grad_weight);
-    if (const cudaError_t status = cudaGetLastError()) return status;
+    const int status = launch(weight_gradients, num_blocks_for(num_pairs), kThreads, stream, shape,
+                              grad, choice, signals, grad_weight);
+    if (status != cudaSuccess) return status;
   }
-  if (shape.out_channels > 0) {
-    bias_gradients<<<num_blocks_for(shape.out_channels), kThreads, 0, stream>>>(shape, grad, choice,
-                                                                                grad_bias);
-  }
-  return cudaGetLastError();
+  if (shape.out_channels == 0) return cudaSuccess;
+  return launch(bias_gradients, num_blocks_for(shape.out_channels), kThreads, stream, shape, grad,
+                choice, grad_bias);
 }
 
 }  // namespace smoothdistill::cuda

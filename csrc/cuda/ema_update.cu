@@ -2,9 +2,8 @@
 // tensor, whatever its kind, so a whole model takes one launch (or one for each 96 tensors).
 #include "ema_update.h"
 
-#include <cuda_runtime.h>
-
 #include "elementwise.h"
+#include "launch.h"
 #include "multi_tensor.h"
 
 namespace smoothdistill::cuda {
@@ -78,8 +77,7 @@ int ema_update(const EmaSpan* spans, std::int64_t num_spans, double decay, void*
   return for_each_table<EmaSpan>(num_spans, span, [=](const Table& table) -> int {
     if (table.num_chunks() > kMaxChunks) return cudaErrorInvalidConfiguration;
     const auto num_blocks = static_cast<unsigned>(table.num_chunks());
-    update<<<num_blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(table, decay);
-    return cudaGetLastError();
+    return launch(update, num_blocks, kThreads, stream, table, decay);
   });
 }
 

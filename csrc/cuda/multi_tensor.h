@@ -80,7 +80,7 @@ int for_each_table(std::int64_t num_tensors, GetTensor tensor, Launch launch) {
   return table.num_tensors == 0 ? 0 : launch(table);
 }
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || defined(SMOOTHDISTILL_KERNELS_ON_CPU)
 
 // `kWidth` neighbours that are read and written in one access.
 template <class T, int kWidth>

@@ -5,9 +5,8 @@
 // the first kernel would be the slowest part.
 #include "multitask_kd_loss.h"
 
-#include <cuda_runtime.h>
-
 #include "elementwise.h"
+#include "launch.h"
 
 namespace smoothdistill::cuda {
 namespace {
@@ -297,35 +296,36 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-int launch(const HeadTable<T>& table, const LossOutputs<T>& outputs, HeadWorkspace* workspaces,
-           cudaStream_t stream) {
+int launch_table(const HeadTable<T>& table, const LossOutputs<T>& outputs,
+                 HeadWorkspace* workspaces, void* stream) {
   const auto num_heads = static_cast<unsigned>(table.size);
   std::int64_t num_blocks = 0;
   for (int i = 0; i < table.size; ++i) {
     const std::int64_t needed = num_row_blocks(table.heads[i].num_rows);
     num_blocks = needed > num_blocks ? needed : num_blocks;
   }
-  denominators<T><<<num_heads, kThreads, 0, stream>>>(table, workspaces);
-  if (const cudaError_t status = cudaGetLastError()) return status;
+  if (const int status = launch(denominators<T>, num_heads, kThreads, stream, table, workspaces)) {
+    return status;
+  }
   if (num_blocks > 0) {
     const dim3 grid(static_cast<unsigned>(num_blocks), num_heads);
-    rows<T><<<grid, kThreads, 0, stream>>>(table, workspaces);
-    if (const cudaError_t status = cudaGetLastError()) return status;
+    if (const int status = launch(rows<T>, grid, kThreads, stream, table, workspaces)) {
+      return status;
+    }
   }
-  totals<T><<<1, kThreads, 0, stream>>>(table, outputs, workspaces);
-  return cudaGetLastError();
+  return launch(totals<T>, 1, kThreads, stream, table, outputs, workspaces);
 }
 
 template <class T>
 int run(const LossHead<T>* heads, std::int64_t num_heads, const LossOutputs<T>& outputs,
-        void* workspace, void* opaque_stream) {
+        void* workspace, void* stream) {
   HeadTable<T> table{};
   for (std::int64_t i = 0; i < num_heads; ++i) {
     table.heads[table.size++] = heads[i];
     if (table.size == kTableHeads || i + 1 == num_heads) {
       table.first = i + 1 - table.size;
-      const int status = launch(table, outputs, static_cast<HeadWorkspace*>(workspace),
-                                static_cast<cudaStream_t>(opaque_stream));
+      const int status =
+          launch_table(table, outputs, static_cast<HeadWorkspace*>(workspace), stream);
       if (status != cudaSuccess) return status;
       table.size = 0;
     }

@@ -264,7 +264,7 @@ def _run(
     num_correct, num_valid = torch.empty_like(counts), torch.empty_like(counts)
     gradients = [torch.empty_like(logits) for logits in students]
     workspace: tuple[Tensor, ...] = ()
-    if first.is_cuda:  # the CPU kernels need none
+    if hasattr(kernels, "loss_workspace_bytes"):  # the CPU kernels need none
         num_bytes = kernels.loss_workspace_bytes(num_tasks)
         workspace = (first.new_empty(num_bytes, dtype=torch.uint8),)
     kernels.multitask_kd_loss(

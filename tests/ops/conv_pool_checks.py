@@ -277,13 +277,16 @@ def check_closed(op: ConvPoolOp, device: torch.device = CPU) -> None:
                 assert not bool(leaf.grad.any())
 
 
-def check_everything(op: ConvPoolOp, device: torch.device = CPU) -> None:
-    """All of the above, over the named shapes and a few more."""
+def check_everything(
+    op: ConvPoolOp, device: torch.device = CPU, *, batches: tuple[int, ...] = (17, 64)
+) -> None:
+    """All of the above, over the named shapes, and over all shapes at these sizes of batch."""
     check_ties_and_zeros(op, device)
     check_special_values(op, device)
     check_gradient_of_nan(op, device)
     check_closed(op, device)
-    for case in (*VARIANTS.values(), *shapes_of(17), *shapes_of(64)):
+    shapes = [case for batch in batches for case in shapes_of(batch)]
+    for case in (*VARIANTS.values(), *shapes):
         for values in ("integers", "normal"):
             check_case(op, replace(case, values=values, device=device))
     check_case(op, Case(dtype=torch.float64, device=device))

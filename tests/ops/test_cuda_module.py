@@ -1,8 +1,10 @@
-"""The CUDA kernels: how tensors are cut and checked anywhere, what they compute on a GPU."""
+"""The CUDA kernels: how tensors are cut and checked, and what they compute on a GPU or a CPU."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +27,9 @@ CHUNK = 4096  # elements of a block's work, as in csrc/cuda/multi_tensor.h
 NUM_BIG = 2 * 96 + 1  # tensors for three tables of an EMA, four of an Adam step
 NUM_HEADS = 2 * 24 + 1  # tasks for three tables of a loss
 
+ON_CPU = os.environ.get("SMOOTHDISTILL_CUDA_ON_CPU")
+"""The same kernels for a CPU, as tests/cuda_on_cpu/run builds them."""
+
 Chunks = list[list[tuple[int, int, int]]]
 
 
@@ -37,10 +42,25 @@ def cuda_module() -> Any:
         pytest.skip("smoothdistill was built without nvcc")
 
 
-@pytest.fixture
-def gpu(cuda_module: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """A GPU on which the ops run the CUDA kernels, whatever the environment chose."""
-    monkeypatch.setitem(_backend._modules, "cuda", cuda_module)
+@pytest.fixture(
+    params=[
+        pytest.param("cpu", marks=pytest.mark.skipif(not ON_CPU, reason="tests/cuda_on_cpu/run")),
+        pytest.param("cuda", marks=pytest.mark.cuda),
+    ]
+)
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """A device on which the ops run the CUDA kernels, whatever the environment chose."""
+    if request.param == "cpu":
+        assert ON_CPU is not None
+        spec = importlib.util.spec_from_file_location("smoothdistill._cuda", ON_CPU)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setitem(_backend._modules, "cpu", module)
+        yield torch.device("cpu")
+        return
+    monkeypatch.setitem(_backend._modules, "cuda", request.getfixturevalue("cuda_module"))
     yield torch.device("cuda", torch.cuda.current_device())
     torch.cuda.synchronize()
 
@@ -257,21 +277,27 @@ def test_the_kernels_are_opt_in(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not any("cuda" in names for names in _backend.backends().values())
 
 
-# ---- With a GPU ----------------------------------------------------------------------------------
+# ---- With a GPU, or with its kernels on a CPU ----------------------------------------------------
 
 
-@pytest.mark.cuda
-def test_a_gpu_tensor_reaches_the_cuda_kernels(gpu: torch.device, cuda_module: Any) -> None:
+def _kernels(gpu: torch.device) -> Any:
+    return _backend._modules[gpu.type]
+
+
+def _require_real(gpu: torch.device) -> None:
+    if gpu.type == "cpu":
+        pytest.skip("needs the memory, streams or pace of a GPU")
+
+
+def test_a_gpu_tensor_reaches_the_cuda_kernels(gpu: torch.device) -> None:
     for name in _backend.OP_NAMES:
-        assert _backend.kernels_for(torch.zeros(1, device=gpu), name) is cuda_module
+        assert _backend.kernels_for(torch.zeros(1, device=gpu), name) is _kernels(gpu)
 
 
-@pytest.mark.cuda
 def test_every_promise_of_the_average(gpu: torch.device) -> None:
     ema_update_checks.check_everything(ema_update_, gpu)
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_averages_of_aligned_and_unaligned_tensors_over_several_tables(
     gpu: torch.device, dtype: torch.dtype
@@ -293,7 +319,6 @@ def test_averages_of_aligned_and_unaligned_tensors_over_several_tables(
             assert_within(actual, oracle, 4 * torch.finfo(dtype).eps * bound)
 
 
-@pytest.mark.cuda
 def test_every_promise_of_the_step(gpu: torch.device) -> None:
     adam_ema_checks.check_everything(adam_ema_, gpu)
 
@@ -303,7 +328,6 @@ def _with_counters_on(device: torch.device, state: adam_ema_checks.State) -> ada
     return state
 
 
-@pytest.mark.cuda
 def test_steps_over_several_tables_count_on_the_device(gpu: torch.device) -> None:
     sizes = (*range(NUM_BIG), 3 * CHUNK + 1)
     state = adam_ema_checks.random_state(sizes, device=gpu, without_grad=(0, 7, 60))
@@ -313,7 +337,6 @@ def test_steps_over_several_tables_count_on_the_device(gpu: torch.device) -> Non
     )
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("found", [1.0, float("inf"), float("nan")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_step_with_found_inf_changes_nothing(
@@ -332,24 +355,20 @@ def test_a_step_with_found_inf_changes_nothing(
         assert not same_bits(now, then)
 
 
-@pytest.mark.cuda
-def test_counters_on_the_cpu_cannot_wait_for_the_device(
-    gpu: torch.device, cuda_module: Any
-) -> None:
+def test_counters_on_the_cpu_cannot_wait_for_the_device(gpu: torch.device) -> None:
+    _require_real(gpu)
     state = adam_ema_checks.random_state((3,), device=gpu)
     arguments = _adam_arguments(*state.lists(), step=state.steps)
     arguments[-2] = torch.zeros((), device=gpu)
     sentence = r"`step\[0\]` must be on the device of `found_inf`, but is on cpu instead\."
     with pytest.raises(ValueError, match=sentence):
-        cuda_module.adam_ema_(*arguments)
+        _kernels(gpu).adam_ema_(*arguments)
 
 
-@pytest.mark.cuda
 def test_every_promise_of_the_loss(gpu: torch.device) -> None:
     multitask_kd_loss_checks.check_everything(multitask_kd_loss, gpu)
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("rows", multitask_kd_loss_checks.ROWS)
 @pytest.mark.parametrize("num_classes", multitask_kd_loss_checks.CLASSES)
 def test_loss_over_shapes(gpu: torch.device, rows: int, num_classes: int) -> None:
@@ -357,7 +376,6 @@ def test_loss_over_shapes(gpu: torch.device, rows: int, num_classes: int) -> Non
     multitask_kd_loss_checks.check_case(multitask_kd_loss, case)
 
 
-@pytest.mark.cuda
 def test_loss_of_many_tasks_and_of_many_rows(gpu: torch.device) -> None:
     many = multitask_kd_loss_checks.Case(
         classes=tuple(2 + i % 40 for i in range(NUM_HEADS)), rows=9, device=gpu
@@ -370,9 +388,9 @@ def test_loss_of_many_tasks_and_of_many_rows(gpu: torch.device) -> None:
     multitask_kd_loss_checks.check_case(multitask_kd_loss, tall)
 
 
-@pytest.mark.cuda
 def test_the_loss_is_the_same_each_time(gpu: torch.device) -> None:
-    case = multitask_kd_loss_checks.Case(classes=(12, 3), rows=20_000, device=gpu)
+    rows = 20_000 if gpu.type == "cuda" else 1_000
+    case = multitask_kd_loss_checks.Case(classes=(12, 3), rows=rows, device=gpu)
     inputs = case.inputs()
     arguments = inputs.student, inputs.teacher, inputs.targets
     first = multitask_kd_loss(*arguments, **case.numbers())
@@ -381,7 +399,6 @@ def test_the_loss_is_the_same_each_time(gpu: torch.device) -> None:
         assert all(same_bits(a, b) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("wrong", [3, -1, 2**40])
 def test_a_target_out_of_range_makes_its_task_nan(gpu: torch.device, wrong: int) -> None:
     generator = torch.Generator().manual_seed(2)
@@ -399,28 +416,27 @@ def test_a_target_out_of_range_makes_its_task_nan(gpu: torch.device, wrong: int)
     assert bool(logits[1].grad.isfinite().all())
 
 
-@pytest.mark.cuda
-def test_a_short_workspace_is_refused(gpu: torch.device, cuda_module: Any) -> None:
+def test_a_short_workspace_is_refused(gpu: torch.device) -> None:
     moved = {name: [torch.zeros(2, 3, device=gpu)] for name in ("student_logits", "gradients")}
     arguments = _loss_arguments(**moved, workspace=torch.zeros(8, dtype=torch.uint8, device=gpu))
     with pytest.raises(ValueError, match=r"`workspace` must hold at least \d+ bytes, but holds 8"):
-        cuda_module.multitask_kd_loss(*arguments)
+        _kernels(gpu).multitask_kd_loss(*arguments)
 
 
-@pytest.mark.cuda
 def test_every_promise_of_the_convolution(gpu: torch.device) -> None:
-    conv_pool_checks.check_everything(conv_pool, gpu)
+    batches = (17, 64) if gpu.type == "cuda" else ()  # of which the next test has some
+    conv_pool_checks.check_everything(conv_pool, gpu, batches=batches)
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize("values", ["normal", "integers"])
 @pytest.mark.parametrize("batch", conv_pool_checks.BATCHES)
 def test_convolution_over_shapes(gpu: torch.device, batch: int, values: str) -> None:
+    if batch > 17:
+        _require_real(gpu)
     for case in conv_pool_checks.shapes_of(batch):
         conv_pool_checks.check_case(conv_pool, replace(case, values=values, device=gpu))
 
 
-@pytest.mark.cuda
 def test_convolution_of_more_taps_than_a_tile(gpu: torch.device) -> None:
     for shape in ((3, 70, 24, 9, 9), (2, 2, 1200, 9, 1100), (3000, 3, 12, 8, 9)):
         for values in ("normal", "integers"):
@@ -428,9 +444,9 @@ def test_convolution_of_more_taps_than_a_tile(gpu: torch.device) -> None:
             conv_pool_checks.check_case(conv_pool, case)
 
 
-@pytest.mark.cuda
 def test_the_convolution_is_the_same_each_time(gpu: torch.device) -> None:
-    inputs = conv_pool_checks.Case(1000, 32, 46, 64, 9, device=gpu).inputs()
+    shape = (1000, 32, 46, 64, 9) if gpu.type == "cuda" else (50, 8, 46, 16, 9)
+    inputs = conv_pool_checks.Case(*shape, device=gpu).inputs()
     leaves = [t.requires_grad_() for t in inputs.leaves()]
 
     def call() -> list[torch.Tensor]:
@@ -442,7 +458,6 @@ def test_the_convolution_is_the_same_each_time(gpu: torch.device) -> None:
         assert all(same_bits(a, b) for a, b in zip(first, call(), strict=True))
 
 
-@pytest.mark.cuda
 @pytest.mark.parametrize(
     ("name", "shape", "sentence"),
     [
@@ -463,33 +478,32 @@ def test_the_convolution_is_the_same_each_time(gpu: torch.device) -> None:
     ],
 )
 def test_a_wrong_shape_of_the_convolution_is_named(
-    gpu: torch.device, cuda_module: Any, name: str, shape: tuple[int, ...], sentence: str
+    gpu: torch.device, name: str, shape: tuple[int, ...], sentence: str
 ) -> None:
     arguments = _conv_arguments(gpu, **{name: torch.zeros(shape, device=gpu)})
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}.* instead\\.$"):
-        cuda_module.conv_pool(*arguments.values(), None)
+        _kernels(gpu).conv_pool(*arguments.values(), None)
 
 
-@pytest.mark.cuda
-def test_a_wrong_type_of_the_convolution_is_named(gpu: torch.device, cuda_module: Any) -> None:
+def test_a_wrong_type_of_the_convolution_is_named(gpu: torch.device) -> None:
     arguments = _conv_arguments(gpu)
     arguments["weight"] = arguments["weight"].double()
     with pytest.raises(TypeError, match="`weight` must be float32, but is float64 instead"):
-        cuda_module.conv_pool(*arguments.values(), None)
+        _kernels(gpu).conv_pool(*arguments.values(), None)
     choice = torch.zeros(2, 5, 6, device=gpu)
     with pytest.raises(TypeError, match="`choice` must be uint8, but is float32 instead"):
-        cuda_module.conv_pool(*_conv_arguments(gpu).values(), choice)
+        _kernels(gpu).conv_pool(*_conv_arguments(gpu).values(), choice)
 
 
-@pytest.mark.cuda
 def test_tensors_of_one_call_share_a_device(gpu: torch.device) -> None:
+    _require_real(gpu)
     here, there = torch.zeros(3, device=gpu), torch.zeros(3)
     with pytest.raises(ValueError, match=r"`student\[0\]` must be on cuda:\d+, but is on cpu"):
         ema_update_([here], [there], decay=0.5)
 
 
-@pytest.mark.cuda
 def test_the_current_stream_is_used(gpu: torch.device) -> None:
+    _require_real(gpu)
     teacher, student = torch.zeros(2, 2**20, device=gpu).unbind()
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -501,9 +515,9 @@ def test_the_current_stream_is_used(gpu: torch.device) -> None:
     assert bool((teacher == 0.5).all())
 
 
-@pytest.mark.cuda
 def test_a_step_can_be_captured(gpu: torch.device) -> None:
     """Loss, update and average in one CUDA graph: replays go on as separate calls would."""
+    _require_real(gpu)
     case = multitask_kd_loss_checks.Case(classes=(6, 3), rows=33, device=gpu)
     inputs = case.inputs()
     state = adam_ema_checks.random_state(((33, 6), (33, 3)), device=gpu, num_updates=0)
@@ -552,7 +566,6 @@ def test_a_step_can_be_captured(gpu: torch.device) -> None:
         assert same_bits(tensor, value)
 
 
-@pytest.mark.cuda
 def test_the_loss_agrees_with_its_reference(gpu: torch.device) -> None:
     """A plain comparison in float64, for a reader who trusts no bounds."""
     case = multitask_kd_loss_checks.Case(
