@@ -8,13 +8,14 @@
 // Contract: contiguous tensors of one type (float32 or float64) and equal lengths that do not
 // overlap; the gradients are left intact. A tensor without a gradient takes part in the EMA alone.
 // float32 rounds once an operation; the bias corrections are computed in double. Whether the step
-// is skipped (found_inf), and the step counts, are the caller's business on the CPU. On CUDA both
-// may lie on the device: nothing is read back, and the counts of a skipped step stay. Floor: 36
-// bytes an element in float32 (five reads, four writes).
+// is skipped (found_inf), and the step counts, are the caller's business on the CPU. On CUDA both,
+// lr and decay may lie on the device: nothing is read back, and the counts of a skipped step stay.
+// Floor: 36 bytes an element in float32 (five reads, four writes).
 #pragma once
 
 #include <cstdint>
 
+#include "device_number.h"
 #include "elementwise.h"
 #include "simd.h"
 
@@ -71,13 +72,6 @@ SD_PER_LEVEL(void adam_ema(const AdamSpan<float>& span, std::int64_t begin, std:
 
 namespace cuda {
 
-// A number that lies on the device as either type, or else (both null) is known here.
-struct DeviceNumber {
-  const float* float32;
-  const double* float64;
-  double value;
-};
-
 // Which update a tensor is at: one more than its device counter says, which is then counted up, or
 // else (null) `number`. No two tensors share a counter.
 struct AdamStep {
@@ -86,8 +80,9 @@ struct AdamStep {
 };
 
 struct AdamSettings {
-  AdamOptions options;  // without gradient_factor, which is clip_factor / grad_scale
-  double decay;
+  AdamOptions options;  // without lr, and gradient_factor, which is clip_factor / grad_scale
+  DeviceNumber lr;
+  DeviceNumber decay;
   DeviceNumber grad_scale;
   DeviceNumber clip_factor;
   DeviceNumber found_inf;  // not 0: nothing changes

@@ -80,17 +80,6 @@ void launch_for(const TensorList& tensors, const TensorView& first, const char* 
   check(launch(current_stream(tensors[0], first, tensors.name(0))), op_name);
 }
 
-void ema_update(py::handle teacher, py::handle student, double decay) {
-  const TensorList teachers(teacher, "teacher"), students(student, "student");
-  students.require_size(teachers.size(), "teacher");
-  if (teachers.size() == 0) return;
-  const TensorView first = view(teachers[0], kAnyCuda, teachers.name(0), Layout::kDense);
-  const std::vector<EmaSpan> spans = ema_spans(teachers, students, first.raw.device);
-  launch_for(teachers, first, "ema_update_", [&](void* stream) {
-    return cuda::ema_update(spans.data(), teachers.size(), decay, stream);
-  });
-}
-
 // A number that lies on the device, or is known on the CPU.
 cuda::DeviceNumber device_number(py::handle object, const char* name, double without,
                                  const dlpack::Device& device) {
@@ -110,6 +99,18 @@ cuda::DeviceNumber device_number(py::handle object, const char* name, double wit
     number.float64 = tensor.as<double>();
   }
   return number;
+}
+
+void ema_update(py::handle teacher, py::handle student, py::handle decay) {
+  const TensorList teachers(teacher, "teacher"), students(student, "student");
+  students.require_size(teachers.size(), "teacher");
+  if (teachers.size() == 0) return;
+  const TensorView first = view(teachers[0], kAnyCuda, teachers.name(0), Layout::kDense);
+  const std::vector<EmaSpan> spans = ema_spans(teachers, students, first.raw.device);
+  const cuda::DeviceNumber number = device_number(decay, "decay", 1.0, first.raw.device);
+  launch_for(teachers, first, "ema_update_", [&](void* stream) {
+    return cuda::ema_update(spans.data(), teachers.size(), number, stream);
+  });
 }
 
 // Counters on the device are read and counted up there. Those on the CPU are read now and counted
@@ -145,15 +146,16 @@ void adam_ema_typed(const AdamLists& lists, const TensorView& first,
 }
 
 void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::handle exp_avg_sqs,
-              py::handle teacher, py::handle step, double lr, double beta1, double beta2,
-              double eps, double weight_decay, bool decoupled, double decay, py::handle grad_scale,
-              py::handle found_inf, py::handle clip_factor) {
+              py::handle teacher, py::handle step, py::handle lr, double beta1, double beta2,
+              double eps, double weight_decay, bool decoupled, py::handle decay,
+              py::handle grad_scale, py::handle found_inf, py::handle clip_factor) {
   const AdamLists lists = adam_lists(params, grads, exp_avgs, exp_avg_sqs, teacher, step);
   if (lists.params.size() == 0) return;
   const TensorView first = view(lists.params[0], kAnyCuda, lists.params.name(0), Layout::kDense);
   const dlpack::Device& device = first.raw.device;
-  const cuda::AdamSettings settings{{lr, beta1, beta2, eps, weight_decay, decoupled, 1.0},
-                                    decay,
+  const cuda::AdamSettings settings{{0.0, beta1, beta2, eps, weight_decay, decoupled, 1.0},
+                                    device_number(lr, "lr", 0.0, device),
+                                    device_number(decay, "decay", 1.0, device),
                                     device_number(grad_scale, "grad_scale", 1.0, device),
                                     device_number(clip_factor, "clip_factor", 1.0, device),
                                     device_number(found_inf, "found_inf", 0.0, device)};

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "device_number.h"
 #include "simd.h"
 
 namespace smoothdistill {
@@ -38,7 +39,8 @@ SD_PER_LEVEL(void ema_update(const EmaSpan& span, std::int64_t begin, std::int64
 namespace cuda {
 
 // Launches on `stream` of the current device; returns a cudaError_t.
-int ema_update(const EmaSpan* spans, std::int64_t num_spans, double decay, void* stream);
+int ema_update(const EmaSpan* spans, std::int64_t num_spans, const DeviceNumber& decay,
+               void* stream);
 
 }  // namespace cuda
 }  // namespace smoothdistill

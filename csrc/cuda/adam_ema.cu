@@ -32,16 +32,11 @@ static_assert(sizeof(ChunkTable<Tensor<float>>) + sizeof(AdamSettings) <= kParam
 static_assert(sizeof(ChunkTable<Tensor<double>>) + sizeof(AdamSettings) <= kParameterBytes);
 static_assert(sizeof(Counters) + sizeof(DeviceNumber) <= kParameterBytes);
 
-__device__ __forceinline__ double read(const DeviceNumber& number) {
-  if (number.float32 != nullptr) return static_cast<double>(*number.float32);
-  if (number.float64 != nullptr) return *number.float64;
-  return number.value;
-}
-
 template <class T>
 __device__ __forceinline__ AdamFactors<T> read_factors(const AdamSettings& settings,
                                                        const AdamStep& step) {
   AdamOptions options = settings.options;
+  options.lr = read(settings.lr);
   options.gradient_factor = read(settings.clip_factor) / read(settings.grad_scale);
   return adam_factors<T>(
       options, step.counter != nullptr ? static_cast<double>(*step.counter) + 1.0 : step.number);
@@ -90,7 +85,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
   const AdamFactors<T> factors = shared_factors;
-  const T ema_weight = static_cast<T>(1.0 - settings.decay);
+  const T ema_weight = static_cast<T>(1.0 - read(settings.decay));
 
   constexpr int kPack = 16 / sizeof(T);
   const bool aligned = is_aligned<kPack>(tensor.weight) && is_aligned<kPack>(tensor.gradient) &&

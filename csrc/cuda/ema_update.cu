@@ -10,7 +10,7 @@ namespace smoothdistill::cuda {
 namespace {
 
 using Table = ChunkTable<EmaSpan>;
-static_assert(sizeof(Table) + sizeof(double) <= kParameterBytes);
+static_assert(sizeof(Table) + sizeof(DeviceNumber) <= kParameterBytes);
 
 // teacher[i] = combine(teacher[i], student[i]), 16 bytes of the teacher at a time.
 template <class T, class S, class Combine>
@@ -41,9 +41,11 @@ struct Average {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    update(const __grid_constant__ Table table, const double decay) {
+    update(const __grid_constant__ Table table, const __grid_constant__ DeviceNumber device_decay) {
   const Chunk chunk = find_chunk(table, blockIdx.x);
   const EmaSpan& span = table.tensors[chunk.slot];
+  const double decay = read(device_decay);
+  if (decay == 1.0 && span.kind != EmaKind::kCopy) return;
   const Average<float> average{static_cast<float>(1.0 - decay), decay == 0.0};
   switch (span.kind) {
     case EmaKind::kFloat32:
@@ -68,10 +70,12 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int ema_update(const EmaSpan* spans, std::int64_t num_spans, double decay, void* stream) {
+int ema_update(const EmaSpan* spans, std::int64_t num_spans, const DeviceNumber& decay,
+               void* stream) {
+  const bool keeps_all = decay.is_known() && decay.value == 1.0;
   const auto span = [=](std::int64_t i) {
     EmaSpan result = spans[i];
-    if (decay == 1.0 && result.kind != EmaKind::kCopy) result.length = 0;  // nothing to write
+    if (keeps_all && result.kind != EmaKind::kCopy) result.length = 0;  // nothing to write
     return result;
   };
   return for_each_table<EmaSpan>(num_spans, span, [=](const Table& table) -> int {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "device_number.h"
 #include "elementwise.h"
 
 namespace smoothdistill::cuda {
@@ -108,6 +109,12 @@ __device__ __forceinline__ void store(T* address, const Pack<T, kWidth>& pack) {
 template <int kWidth, class T>
 __device__ __forceinline__ bool is_aligned(const T* address) {
   return reinterpret_cast<std::uintptr_t>(address) % sizeof(Pack<T, kWidth>) == 0;
+}
+
+__device__ __forceinline__ double read(const DeviceNumber& number) {
+  if (number.float32 != nullptr) return static_cast<double>(*number.float32);
+  if (number.float64 != nullptr) return *number.float64;
+  return number.value;
 }
 
 template <int kValue>

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from smoothdistill import reference
-from smoothdistill.ops._arguments import check_fraction, check_list, check_non_negative
+from smoothdistill.ops._arguments import as_number, check_fraction, check_list, check_non_negative
 from smoothdistill.ops._backend import kernels_for
 from smoothdistill.ops._registration import register_op
 
@@ -27,9 +27,9 @@ def adam_ema_(
     exp_avg_sqs: list[Tensor],
     teacher: list[Tensor] | None,
     *,
-    lr: float,
+    lr: float | Tensor,
     step: int | list[Tensor],
-    decay: float = 0.999,
+    decay: float | Tensor = 0.999,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
@@ -49,12 +49,13 @@ def adam_ema_(
         exp_avgs: First moments, updated in place.
         exp_avg_sqs: Second moments, updated in place.
         teacher: The EMA of each parameter, updated in place; None: Adam alone.
-        lr: Learning rate, at least 0.
+        lr: Learning rate, at least 0; or one float element on the parameters' device, which is
+            read there and not checked, for CUDA graphs.
         step: Number of this update, from 1. Or one float32 element a parameter that counts
             the updates made so far, as `torch.optim.Adam` keeps them: then the op counts.
             Beside parameters on a GPU they may lie there, for CUDA graphs, or on the CPU; a
             `found_inf` on the GPU is then waited for.
-        decay: Share of the old teacher that is kept, in [0, 1].
+        decay: Share of the old teacher that is kept, in [0, 1]; or one element, like `lr`.
         betas: Decay rates of the two moments, each in [0, 1).
         eps: Added to the denominator, at least 0.
         weight_decay: L2 penalty, at least 0.
@@ -75,7 +76,8 @@ def adam_ema_(
     """
     is_compiling = torch.compiler.is_compiling()
     check = _check_numbers if is_compiling else _check_numbers_once
-    check(lr, decay, betas[0], betas[1], eps, weight_decay)
+    lr, decay = as_number("lr", lr), as_number("decay", decay)
+    check(_known(lr), _known(decay), betas[0], betas[1], eps, weight_decay)
     check_list("params", params)
     if not params and grads:
         raise ValueError(
@@ -114,6 +116,13 @@ def adam_ema_(
         _increment_version([*params, *(teacher or ())])
 
 
+def _known(number: float | Tensor) -> float:
+    """What can be checked: one that lies on a GPU passes."""
+    if type(number) is float or not isinstance(number, torch.Tensor):
+        return number
+    return 0.0
+
+
 def _check_numbers(
     lr: float, decay: float, beta1: float, beta2: float, eps: float, weight_decay: float
 ) -> None:
@@ -137,13 +146,13 @@ def _run(
     exp_avg_sqs: list[Tensor],
     teacher: list[Tensor] | None,
     step: int | list[Tensor],
-    lr: float,
+    lr: float | Tensor,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
     decoupled: bool,
-    decay: float,
+    decay: float | Tensor,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
     clip_factor: Tensor | float,
@@ -164,7 +173,7 @@ def _run(
     steps = [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step
     reference.adam_ema_(
         params, grads, exp_avgs, exp_avg_sqs, teacher, steps,
-        lr=lr, decay=decay, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay,
+        lr=float(lr), decay=float(decay), betas=(beta1, beta2), eps=eps, weight_decay=weight_decay,
         decoupled=decoupled, grad_scale=grad_scale, found_inf=found_inf, clip_factor=clip_factor,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from smoothdistill import reference
-from smoothdistill.ops._arguments import check_fraction, check_list
+from smoothdistill.ops._arguments import as_number, check_fraction, check_list
 from smoothdistill.ops._backend import kernels_for
 from smoothdistill.ops._registration import register_op
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ema_update_"]
 
 
-def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float) -> None:
+def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float | Tensor) -> None:
     """Move every teacher tensor towards its student: ``decay * teacher + (1 - decay) * student``.
 
     One pass over all tensors, in the form of `torch.lerp` (bit-equal to it on the AVX levels).
@@ -28,7 +28,8 @@ def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float) -
         teacher: Tensors of any shapes, float32 or float64 (or integers), updated in place.
         student: As many tensors of the same shapes and dtypes; bfloat16 and float16
             are allowed for a float32 teacher.
-        decay: Share of the old teacher that is kept, in [0, 1].
+        decay: Share of the old teacher that is kept, in [0, 1]; or one float element on the
+            teacher's device, which is read there and not checked, for CUDA graphs.
 
     Raises:
         TypeError: If a tensor is of another dtype, or has no memory (fake, meta, sparse).
@@ -38,7 +39,9 @@ def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float) -
     Source:
         Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017, equation 1.
     """
-    check_fraction("decay", decay)
+    decay = as_number("decay", decay)
+    if type(decay) is float or not isinstance(decay, torch.Tensor):
+        check_fraction("decay", decay)
     check_list("teacher", teacher)
     if not teacher and student:
         raise ValueError(
@@ -53,13 +56,13 @@ def ema_update_(teacher: list[Tensor], student: list[Tensor], *, decay: float) -
         torch.autograd.graph.increment_version(teacher)
 
 
-def _run(teacher: list[Tensor], student: list[Tensor], decay: float) -> None:
+def _run(teacher: list[Tensor], student: list[Tensor], decay: float | Tensor) -> None:
     kernels = kernels_for(teacher[0], "ema_update_") if teacher else None
     if kernels is not None:
         kernels.ema_update_(teacher, student, decay)
         return
     with torch.no_grad():
-        reference.ema_update_(teacher, student, decay=decay)
+        reference.ema_update_(teacher, student, decay=float(decay))
 
 
 register_op(

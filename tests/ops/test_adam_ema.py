@@ -338,3 +338,14 @@ def test_nothing_is_written_before_all_is_checked(name: str) -> None:
         adam_ema_(**lists, step=state.steps, lr=0.1)
     for now, then in zip(state.tensors(), before.tensors(), strict=True):
         assert same_bits(now, then)
+
+
+def test_a_rate_and_a_decay_on_the_cpu_are_numbers(device: torch.device) -> None:
+    one, other = (random_state((5, 70), device=device) for _ in range(2))
+    adam_ema_(*one.lists(), step=one.steps, lr=0.125, decay=0.75)
+    adam_ema_(*other.lists(), step=other.steps, lr=torch.tensor(0.125), decay=torch.tensor([0.75]))
+    assert all(same_bits(a, b) for a, b in zip(one.tensors(), other.tensors(), strict=True))
+    with pytest.raises(ValueError, match=r"`lr` must be finite .* but is -1\.0 instead"):
+        adam_ema_(*one.lists(), step=one.steps, lr=torch.tensor(-1.0))
+    with pytest.raises(ValueError, match="`lr` must hold one element, but holds 0 instead"):
+        adam_ema_(*one.lists(), step=one.steps, lr=torch.zeros(0))

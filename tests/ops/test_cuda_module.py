@@ -161,8 +161,8 @@ def _loss_arguments(**changed: Any) -> list[Any]:
     return list({**arguments, **changed}.values())
 
 
-def _adam_arguments(*lists: Any, step: Any = 1) -> list[Any]:
-    return [*lists, step, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 0.9, None, None, 1.0]
+def _adam_arguments(*lists: Any, step: Any = 1, lr: Any = 1e-3, decay: Any = 0.9) -> list[Any]:
+    return [*lists, step, lr, 0.9, 0.999, 1e-8, 0.0, False, decay, None, None, 1.0]
 
 
 def _conv_arguments(device: str | torch.device = "cpu", **changed: Any) -> dict[str, Any]:
@@ -353,6 +353,46 @@ def test_a_step_with_found_inf_changes_nothing(
     adam_ema_(*state.lists(), step=state.steps, lr=0.1, found_inf=flag)
     for now, then in zip(state.tensors(), before.tensors(), strict=True):
         assert not same_bits(now, then)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rate_and_decay_may_lie_on_the_device(gpu: torch.device, dtype: torch.dtype) -> None:
+    state = adam_ema_checks.random_state((17, CHUNK + 1), device=gpu)
+    _with_counters_on(gpu, state)
+    start = state.mapped(torch.clone)
+    lr, decay = torch.tensor([0.125, 0.75], dtype=dtype, device=gpu).unbind()
+    for _ in range(2):  # the second time they are other numbers, in the same place
+        _kernels(gpu).adam_ema_(
+            *_adam_arguments(*state.lists(), step=state.steps, lr=lr, decay=decay)
+        )
+        _kernels(gpu).adam_ema_(
+            *_adam_arguments(*start.lists(), step=start.steps, lr=lr.item(), decay=decay.item())
+        )
+        for now, expected in zip(state.tensors(), start.tensors(), strict=True):
+            assert same_bits(now, expected)
+        lr += 0.25
+        decay -= 0.5
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.25, 1.0])
+def test_the_decay_of_an_average_may_lie_on_the_device(gpu: torch.device, decay: float) -> None:
+    teacher = [torch.randn(n, device=gpu) for n in (5, CHUNK + 3)]
+    teacher += [torch.ones(3, dtype=torch.int64, device=gpu)]
+    student = [t + 2 for t in teacher]
+    student[0][1] = float("inf")
+    expected = [t.clone() for t in teacher]
+    _kernels(gpu).ema_update_(expected, student, decay)
+    _kernels(gpu).ema_update_(teacher, student, torch.tensor(decay, device=gpu))
+    for now, then in zip(teacher, expected, strict=True):
+        assert same_bits(now, then)
+
+
+def test_numbers_on_the_device_are_single_floats(gpu: torch.device) -> None:
+    kernels, tensors = _kernels(gpu), ([torch.zeros(3, device=gpu)], [torch.ones(3, device=gpu)])
+    with pytest.raises(ValueError, match="`decay` must hold one element, but holds 2 instead"):
+        kernels.ema_update_(*tensors, torch.zeros(2, device=gpu))
+    with pytest.raises(TypeError, match="`decay` must be float32 or float64, but is int64 inst"):
+        kernels.ema_update_(*tensors, torch.zeros((), dtype=torch.int64, device=gpu))
 
 
 def test_counters_on_the_cpu_cannot_wait_for_the_device(gpu: torch.device) -> None:

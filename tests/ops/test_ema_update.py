@@ -382,3 +382,21 @@ def test_nothing_is_written_before_all_is_checked() -> None:
     with pytest.raises(ValueError, match=r"`student\[1\]` must have the shape"):
         ema_update_(teacher, [torch.ones(3), torch.ones(4)], decay=0.5)
     assert teacher[0].tolist() == [0.0] * 3
+
+
+def test_a_decay_on_the_cpu_is_a_number(device: torch.device) -> None:
+    student = [torch.randn(7, device=device)]
+    teacher, expected = [torch.ones(7, device=device)], [torch.ones(7, device=device)]
+    ema_update_(expected, student, decay=0.25)
+    ema_update_(teacher, student, decay=torch.tensor(0.25))
+    assert same_bits(teacher[0], expected[0])
+    with pytest.raises(ValueError, match=r"`decay` must be in \[0, 1\], but is 1.5 instead"):
+        ema_update_(teacher, student, decay=torch.tensor(1.5))
+    with pytest.raises(ValueError, match="`decay` must hold one element, but holds 2 instead"):
+        ema_update_(teacher, student, decay=torch.zeros(2))
+
+
+def test_a_compiled_call_takes_a_float_decay() -> None:
+    average = torch.compile(ema_update_, backend="aot_eager", fullgraph=True)
+    with pytest.raises(Exception, match="`decay` must be a float in a compiled call"):
+        average([torch.zeros(3)], [torch.ones(3)], decay=torch.tensor(0.5))
