@@ -6,14 +6,12 @@
 #include "conv_pool.h"
 
 #include "launch.h"
+#include "reduce.h"
 
 namespace smoothdistill::cuda {
 namespace {
 
-constexpr int kWarpThreads = 32;
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarpThreads;
-constexpr unsigned kAllLanes = 0xffffffffU;
 constexpr std::int64_t kMaxBlocks = 1 << 20;  // of a launch; a block takes further tiles in turn
 constexpr int kChannels = 8;                  // filters that a thread computes
 constexpr int kTileTaps = 512;                // of each filter in shared memory: 16 KB together
@@ -140,22 +138,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The sum over a block, in thread 0. Every thread of the block must call it.
-__device__ __forceinline__ float block_sum(float value) {
-  __shared__ float by_warp[kWarps];
-#pragma unroll
-  for (int offset = kWarpThreads / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, offset);
-  }
-  if (threadIdx.x % kWarpThreads == 0) by_warp[threadIdx.x / kWarpThreads] = value;
-  __syncthreads();
-  float sum = by_warp[0];
-#pragma unroll
-  for (int warp = 1; warp < kWarps; ++warp) sum += by_warp[warp];
-  __syncthreads();  // the next call writes to the same memory
-  return sum;
-}
-
 // The places among batch x pooled of one thread of a block: thread, thread + kThreads, ..., as row
 // and step, without a division for each.
 struct PlaceWalk {
@@ -208,7 +190,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int t = 0; t < kWeightTaps; ++t) {
         if (t >= taps) break;  // of the same length in every thread
-        const float sum = block_sum(sums[t]);
+        const float sum = block_sum<kThreads>(sums[t]);
         if (threadIdx.x == 0) grad_weight[pair * shape.kernel + begin + t] = sum;
       }
     }
@@ -225,7 +207,7 @@ __global__ void __launch_bounds__(kThreads)
       const std::int64_t at = (walk.row * shape.out_channels + channel) * shape.pooled + walk.step;
       if (choice[at] < kNeither) sum += grad[at];
     }
-    sum = block_sum(sum);
+    sum = block_sum<kThreads>(sum);
     if (threadIdx.x == 0) grad_bias[channel] = sum;
   }
 }

@@ -8,16 +8,15 @@
 
 #include "elementwise.h"
 #include "launch.h"
+#include "reduce.h"
 
 namespace smoothdistill::cuda {
 namespace {
 
-constexpr int kWarpThreads = 32;
 constexpr int kThreads = 256;
 constexpr int kWholeThreads = 1024;                      // of the one block of a small batch
 constexpr std::int64_t kWholeLanes = 8 * kWholeThreads;  // of its rows: eight times around
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr std::int64_t kMaxBlocks = 1024;  // of the rows of one head
+constexpr std::int64_t kMaxBlocks = 1024;                // of the rows of one head
 
 // A head's scratch memory.
 struct HeadWorkspace {
@@ -69,41 +68,6 @@ SD_MATH std::int64_t num_row_blocks(std::int64_t num_rows, std::int64_t num_clas
   const std::int64_t rows_of_block = kThreads / num_lanes(num_classes);
   const std::int64_t needed = (num_rows + rows_of_block - 1) / rows_of_block;
   return needed < kMaxBlocks ? needed : kMaxBlocks;
-}
-
-// The sum over a group of neighbouring lanes, the same bits in each (an addition commutes). All
-// lanes of the warp must call it.
-template <int kLanes, class T>
-__device__ __forceinline__ T group_sum(T value) {
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(kAllLanes, value, offset);
-  }
-  return value;
-}
-
-template <int kLanes, class T>
-__device__ __forceinline__ T group_max(T value) {
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-    const T other = __shfl_xor_sync(kAllLanes, value, offset);
-    value = other > value ? other : value;
-  }
-  return value;
-}
-
-// The sum over a block, in every thread. Every thread of the block must call it.
-template <int kBlockThreads, class T>
-__device__ __forceinline__ T block_sum(T value) {
-  constexpr int kWarps = kBlockThreads / kWarpThreads;
-  __shared__ T by_warp[kWarps];
-  value = group_sum<kWarpThreads>(value);
-  if (threadIdx.x % kWarpThreads == 0) by_warp[threadIdx.x / kWarpThreads] = value;
-  __syncthreads();
-  const auto lane = static_cast<int>(threadIdx.x % kWarpThreads);
-  const T sum = group_sum<kWarpThreads>(lane < kWarps ? by_warp[lane] : T(0));
-  __syncthreads();  // the next call writes to the same memory
-  return sum;
 }
 
 template <class T>

@@ -45,6 +45,8 @@ class Method(ABC):
             before, and handed over by `take_teacher`.
         learns_from_logits: Whether the logits are all that it needs of a trained teacher:
             `batch_loss` then takes them as ``taught``, too, from who has computed them before.
+        changes_by_epoch: Whether the loss, or the networks, may be other ones in another epoch; a
+            CUDA graph of a step is then captured anew in each.
 
     Args:
         tasks: Names of the tasks, in the order of the loss parts.
@@ -61,6 +63,7 @@ class Method(ABC):
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")
     teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "none"
     learns_from_logits: ClassVar[bool] = False
+    changes_by_epoch: ClassVar[bool] = True
     epoch: int = 0
     num_epochs: int | None = None
 

@@ -82,6 +82,7 @@ class BornAgain(Multitask):
     """
 
     name: ClassVar[str] = "born-again"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = BornAgainOptions
     options: BornAgainOptions
 

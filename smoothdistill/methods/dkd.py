@@ -47,6 +47,7 @@ class DKD(TrainedTeacherMethod):
     """
 
     name: ClassVar[str] = "dkd"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = DKDOptions
     learns_from_logits: ClassVar[bool] = True
     options: DKDOptions

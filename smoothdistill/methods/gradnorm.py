@@ -68,6 +68,7 @@ class GradNorm(Multitask):
     """
 
     name: ClassVar[str] = "gradnorm"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = GradNormOptions
     options: GradNormOptions
 

@@ -143,6 +143,7 @@ class HMKD(Multitask):
     """
 
     name: ClassVar[str] = "hmkd"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = HMKDOptions
     options: HMKDOptions
     teacher_model: ClassVar[Literal["none", "optional", "beside", "trained"]] = "beside"

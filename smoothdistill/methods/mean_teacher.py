@@ -49,6 +49,7 @@ class MeanTeacher(Multitask):
     """
 
     name: ClassVar[str] = "mean-teacher"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = MeanTeacherOptions
     options: MeanTeacherOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student", "teacher")

@@ -35,6 +35,7 @@ class Multitask(Method):
     """
 
     name: ClassVar[str] = "multitask"
+    changes_by_epoch: ClassVar[bool] = False
     Options: ClassVar[type[LossOptions]] = MultitaskOptions
     selectable: ClassVar[tuple[Literal["student", "teacher"], ...]] = ("student",)
 

@@ -94,6 +94,7 @@ class SMLDist(StageTransfer):
     """
 
     name: ClassVar[str] = "smldist"
+    changes_by_epoch: ClassVar[bool] = True
     Options: ClassVar[type[LossOptions]] = SMLDistOptions
     options: SMLDistOptions
     _num_anchors = 0

@@ -66,6 +66,7 @@ class SmoothDistill(Method):
     """
 
     name: ClassVar[str] = "smooth-distill"
+    changes_by_epoch: ClassVar[bool] = False
     Options: ClassVar[type[LossOptions]] = SmoothDistillOptions
     options: SmoothDistillOptions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from operator import is_
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,13 @@ class AdamEMA(torch.optim.Optimizer):
         weight_decay: L2 penalty, at least 0.
         decoupled: False: Adam. True: AdamW, the weights themselves decay.
         teacher: The `EMATeacher` of the model that holds the parameters, or None.
+        capturable: As in `torch.optim.Adam`: step counts, the rates and the teacher's count lie on
+            the parameters' device, so that no step waits for a GPU (for `found_inf`, say) and a
+            CUDA graph can hold one. `write_rates` must be called before a replay.
 
     Raises:
-        ValueError: If a number lies outside its range, or a parameter is not the teacher's
-            student's.
+        ValueError: If a number lies outside its range, a parameter is not the teacher's
+            student's, or the teacher of a capturable one has a `schedule`.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class AdamEMA(torch.optim.Optimizer):
         *,
         decoupled: bool = False,
         teacher: EMATeacher | None = None,
+        capturable: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -57,10 +62,14 @@ class AdamEMA(torch.optim.Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled": decoupled,
+            "capturable": capturable,
         }
-        self.teacher = teacher
+        self.teacher, self.capturable = teacher, capturable
         self._companions: dict[int, _Companions] = {}
+        self._rates: list[tuple[float, Tensor]] = []
         super().__init__(params, defaults)
+        if capturable and teacher is not None:
+            teacher.count_on(self.param_groups[0]["params"][0].device)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Read the groups of `torch.optim.Adam` too, which name the kind of penalty otherwise."""
@@ -68,6 +77,12 @@ class AdamEMA(torch.optim.Optimizer):
         self._companions = {}
         for group in self.param_groups:
             group.setdefault("decoupled", bool(group.get("decoupled_weight_decay", False)))
+            group["capturable"] = self.capturable
+            for param in group["params"]:
+                entry = self.state.get(param)
+                if entry:
+                    place = param.device if self.capturable else torch.device("cpu")
+                    entry["step"] = entry["step"].to(place)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, which must belong to the teacher's student."""
@@ -118,7 +133,11 @@ class AdamEMA(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         teacher = self.teacher
-        decay = 1.0 if teacher is None else teacher.current_decay()
+        decay: float | Tensor = 1.0
+        if teacher is not None:
+            decay = teacher.decay_on_device() if self.capturable else teacher.current_decay()
+        if self.capturable and not _is_capturing():
+            self.write_rates()
         for index, group in enumerate(self.param_groups):
             params: list[Tensor] = group["params"]
             _, states, averages = self._companions_of(index, params)
@@ -129,7 +148,7 @@ class AdamEMA(torch.optim.Optimizer):
                 [state["exp_avg_sq"] for state in states],
                 averages,
                 step=[state["step"] for state in states],
-                lr=float(group["lr"]),
+                lr=self._rates[index][1] if self.capturable else float(group["lr"]),
                 betas=group["betas"],
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
@@ -139,9 +158,23 @@ class AdamEMA(torch.optim.Optimizer):
                 found_inf=found_inf,
                 clip_factor=clip_factor,
             )
-        if teacher is not None and not (found_inf is not None and found_inf.item() != 0.0):
+        if teacher is not None and self.capturable:
+            teacher.follow_up(found_inf)
+        elif teacher is not None and not (found_inf is not None and found_inf.item() != 0.0):
             teacher.follow_up()
         return loss
+
+    def write_rates(self) -> None:
+        """Write the groups' learning rates to where the steps of a capturable one read them."""
+        for index, group in enumerate(self.param_groups):
+            rate = float(group["lr"])
+            if index == len(self._rates):
+                place = torch.empty(1, dtype=torch.float64, device=group["params"][0].device)
+                self._rates.append((math.nan, place))
+            written, place = self._rates[index]
+            if rate != written:
+                place.fill_(rate)
+                self._rates[index] = (rate, place)
 
     def _companions_of(self, index: int, params: list[Tensor]) -> _Companions:
         """State and teacher of each parameter of a group.
@@ -164,7 +197,13 @@ class AdamEMA(torch.optim.Optimizer):
         """Step count and both moments of a parameter, made at its first step."""
         state: dict[str, Tensor] = self.state[param]
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            place = param.device if self.capturable else None
+            state["step"] = torch.zeros((), dtype=torch.float32, device=place)
             state["exp_avg"] = torch.zeros_like(param, requires_grad=False)
             state["exp_avg_sq"] = torch.zeros_like(param, requires_grad=False)
         return state
+
+
+def _is_capturing() -> bool:
+    """Whether what is launched now goes into a CUDA graph."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -98,7 +98,9 @@ class EMATeacher:
         self.warmup_steps = warmup_steps
         self.schedule = schedule
         self.buffers = buffers
-        self.num_updates = 0
+        self._num_updates = 0
+        self._count: Tensor | None = None
+        self._decays: Tensor | None = None
         self.student = model
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if shadow_dtype is None and any(p.dtype in _LOW_PRECISION for p in model.parameters()):
@@ -128,12 +130,51 @@ class EMATeacher:
             to[1].append(buffer)
         self._averaged, self._copied = averaged, copied
 
+    @property
+    def num_updates(self) -> int:
+        """Updates made so far. Where they are counted on a GPU, reading it waits for the GPU."""
+        return self._num_updates if self._count is None else int(self._count)
+
+    @num_updates.setter
+    def num_updates(self, value: int) -> None:
+        self._num_updates = value
+        if self._count is not None:
+            self._count.fill_(value)
+
+    def count_on(self, device: torch.device) -> None:
+        """Count updates there from now on, so that a skipped one need not be waited for.
+
+        Args:
+            device: That of the student; `decay_on_device` then gives the decay there.
+
+        Raises:
+            ValueError: If the teacher has a `schedule`, which only Python can follow.
+        """
+        if self.schedule is not None:
+            raise ValueError(
+                "`schedule` must be None where updates are counted on a device, but is "
+                f"{self.schedule!r} instead."
+            )
+        made = self.num_updates
+        self._count = torch.full((1,), made, dtype=torch.int64, device=device)
+        decays = [self._decay_after(number) for number in range(self.warmup_steps + 1)]
+        self._decays = torch.tensor(decays, dtype=torch.float64, device=device)
+
+    def decay_on_device(self) -> Tensor:
+        """The decay of the next update, [1] float64, where updates are counted."""
+        assert self._count is not None
+        assert self._decays is not None
+        return self._decays.index_select(0, self._count.clamp(max=self.warmup_steps))
+
     def current_decay(self) -> float:
         """The decay of the next update."""
+        return self._decay_after(self.num_updates)
+
+    def _decay_after(self, num_updates: int) -> float:
         if self.schedule is not None:
-            return self.schedule(self.num_updates)
-        if self.num_updates < self.warmup_steps:
-            return min(self.decay, (1.0 + self.num_updates) / (10.0 + self.num_updates))
+            return self.schedule(num_updates)
+        if num_updates < self.warmup_steps:
+            return min(self.decay, (1.0 + num_updates) / (10.0 + num_updates))
         return self.decay
 
     @torch.no_grad()
@@ -151,15 +192,35 @@ class EMATeacher:
         ema_update_(*self._params, decay=self.current_decay())
         self.follow_up()
 
-    def follow_up(self) -> None:
-        """The rest of an update whose parameters an optimizer has moved: buffers and count."""
+    def follow_up(self, found_inf: Tensor | None = None) -> None:
+        """The rest of an update whose parameters an optimizer has moved: buffers and count.
+
+        Args:
+            found_inf: One float element on the device where updates are counted; where it is not
+                0, nothing changes.
+        """
+        if self._count is not None:
+            self._follow_up_on_device(found_inf)
+            return
         if self._averaged[0]:
             ema_update_(*self._averaged, decay=self.current_decay())
         if self._copied[0]:
             with torch.no_grad():
                 for target, source in zip(*self._copied, strict=True):
                     target.copy_(source)
-        self.num_updates += 1
+        self._num_updates += 1
+
+    @torch.no_grad()
+    def _follow_up_on_device(self, found_inf: Tensor | None) -> None:
+        assert self._count is not None
+        decay = self.decay_on_device()
+        skip = None if found_inf is None else found_inf.reshape(()) != 0
+        if self._averaged[0]:
+            kept = decay if skip is None else torch.where(skip, 1.0, decay)
+            ema_update_(*self._averaged, decay=kept)
+        for target, source in zip(*self._copied, strict=True):
+            target.copy_(source if skip is None else torch.where(skip, target, source))
+        self._count += 1 if skip is None else ~skip
 
     @contextmanager
     def swapped(self) -> Iterator[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from operator import is_
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from smoothdistill.ops._backend import cpu_kernels, cpu_module
 from smoothdistill.ops.columns import plan_columns, to_columns_
 from smoothdistill.ops.linear import PRODUCTS, AdamNumbers, LinearProducts, make_products
 from smoothdistill.ops.product_choice import choose_products
+from smoothdistill.training.part_clock import PartClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -158,6 +160,19 @@ class FusedStep:
         """Backward pass, and the step of student and teacher, layer by layer from the heads on."""
         plan.backward(self.model, self._numbers(), self, note)
         self._follow_up()
+
+    def time_parts(
+        self, signals: Tensor, targets: Mapping[str, Tensor], num_rounds: int
+    ) -> dict[str, float]:
+        """Median seconds of each part over so many steps, which train the model."""
+        rounds: list[dict[str, float]] = []
+        for _ in range(num_rounds):
+            clock = PartClock()
+            plan, _ = self.loss(signals, targets, clock.note)
+            self.update(plan, clock.note)
+            clock.note("rest")
+            rounds.append(clock.seconds)
+        return {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
 
     def gradients(self, plan: _Plan) -> list[Tensor | None]:
         """The gradient of every weight, in the order of the optimizer's; nothing moves.

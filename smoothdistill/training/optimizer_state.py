@@ -10,13 +10,13 @@ from smoothdistill.errors import CheckpointError
 from smoothdistill.training.checkpoint import require_matching_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from smoothdistill.optim import AdamEMA
 
-__all__ = ["flat_optimizer_state", "nested_optimizer_state"]
+__all__ = ["flat_optimizer_state", "nested_optimizer_state", "parts_of_state"]
 
 _GROUP_NUMBERS = ("lr", "eps", "weight_decay")
 
@@ -37,6 +37,31 @@ def flat_optimizer_state(optimizer: AdamEMA) -> dict[str, Tensor]:
         dtype=torch.float64,
     )
     return tensors
+
+
+def parts_of_state(
+    tensors: Mapping[str, Tensor],
+) -> tuple[dict[str, dict[str, Tensor]], Tensor]:
+    """The tensors of student, teacher and optimizer of a step's state, and its counters.
+
+    Raises:
+        CheckpointError: If a name belongs to none of them, or the counters are not four numbers.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"student": {}, "teacher": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if name in ("products", "counters"):
+            continue
+        if part not in parts:
+            raise CheckpointError(
+                "`state` must have names that begin with student, teacher, optimizer or "
+                f"counters, but has {name!r} instead."
+            )
+        parts[part][rest] = tensor
+    counters = tensors.get("counters")
+    if counters is None or counters.shape != (4,) or counters.dtype != torch.int64:
+        raise CheckpointError("`counters` must be 4 int64 numbers, but are not instead.")
+    return parts, counters
 
 
 def nested_optimizer_state(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-import statistics
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smoothdistill.errors import CheckpointError
 from smoothdistill.methods import Method, build_method
 from smoothdistill.models import MTLNet
+from smoothdistill.ops._backend import kernels_for
 from smoothdistill.ops._number_formats import require_number_format
 from smoothdistill.ops.linear import PRODUCTS, available_products, require_products
 from smoothdistill.optim import AdamEMA
 from smoothdistill.training.checkpoint import require_matching_tensors
 from smoothdistill.training.config import require_precision
+from smoothdistill.training.cuda_graph import GraphedSteps
+from smoothdistill.training.device_step import DeviceStep
 from smoothdistill.training.fused_step import FusedStep, saved_products, why_not_fused
-from smoothdistill.training.optimizer_state import flat_optimizer_state, nested_optimizer_state
+from smoothdistill.training.optimizer_state import (
+    flat_optimizer_state,
+    nested_optimizer_state,
+    parts_of_state,
+)
 from smoothdistill.training.parameter_places import ParameterPlaces
-from smoothdistill.training.part_clock import PartClock
 from smoothdistill.training.skipped_steps import SkippedSteps, overflowed
 
 if TYPE_CHECKING:
@@ -68,8 +72,9 @@ class TrainStep:
         check_every_steps: Steps between two looks at the device's counters, at least 1.
         path: "fused": an `MTLNet` on a CPU goes through fused kernels without autograd, and its
             `.grad` stay empty; an error for other models. "general": any model, by autograd.
-            "auto": fused where it is possible, looked at anew in every step. Both do the same but
-            for rounding.
+            "auto": fused where it is possible, looked at anew in every step; on a GPU with the CUDA
+            kernels one CUDA graph a step, where it can be captured. All do the same but for
+            rounding.
         products: Which library multiplies the matrices of the fused path, one of
             `ops.linear.PRODUCTS`; None: the fastest, by a short measurement that is remembered.
         num_epochs, steps_per_epoch: Length of the training, for methods that must know it.
@@ -140,6 +145,7 @@ class TrainStep:
             weight_decay=weight_decay,
             decoupled=decoupled,
             teacher=self.teacher,
+            capturable=next(model.parameters()).is_cuda and self.teacher.schedule is None,
         )
         self.num_steps, self._lr = 0, lr
         self._check_gradients = check_gradients
@@ -152,6 +158,13 @@ class TrainStep:
         self.path, self.precision = path, precision
         require_number_format(precision, self._device)
         self._places = ParameterPlaces(model)
+        self._step_on_device = DeviceStep(
+            self._loss, model, self.optimizer, self._skips, check_gradients=check_gradients
+        )
+        self._graphs: GraphedSteps[MultitaskKDOutput | LossParts] | None = None
+        is_on_gpu = kernels_for(self._parameters[0], "adam_ema_") is not None and not self._on_cpu
+        if path == "auto" and is_on_gpu and self.optimizer.capturable:
+            self._graphs = GraphedSteps(self._step_on_device, self.optimizer.write_rates)
         self._fused: FusedStep | None = None
         if path != "general" and isinstance(model, MTLNet) and method.is_of_logits:
             self._fused = FusedStep(
@@ -168,6 +181,8 @@ class TrainStep:
     def begin_epoch(self, epoch: int, num_epochs: int, *, is_resumed: bool = False) -> bool:
         """Tell the method of an epoch (from 0); True if student, teacher, optimizer begin anew."""
         self.method.epoch, self.method.num_epochs = epoch, num_epochs
+        if self._graphs is not None and self.method.changes_by_epoch:
+            self._graphs.clear()
         if type(self.method).lr_factor is not Method.lr_factor:  # else the rate is the caller's
             for group in self.optimizer.param_groups:
                 group["lr"] = self._lr * self.method.lr_factor
@@ -176,6 +191,8 @@ class TrainStep:
         self.teacher.restart()
         self.optimizer.state.clear()
         self.optimizer._companions.clear()
+        if self._graphs is not None:
+            self._graphs.clear()
         return True
 
     def __call__(
@@ -251,17 +268,32 @@ class TrainStep:
     def _step_by_autograd(
         self, signals: Tensor, targets: ByTask, taught: ByTask | None = None
     ) -> MultitaskKDOutput | LossParts:
-        casts = self.precision == "bfloat16"
-        old_buffers = [buffer.clone() for buffer in self._buffers]
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=casts):
-            given: dict[str, Any] = {} if taught is None else {"taught": taught}
-            out = self.method.batch_loss(self.model, self.teacher.model, signals, targets, **given)
-        self.num_steps += 1
         if self._on_cpu:
+            old_buffers = [buffer.clone() for buffer in self._buffers]
+            out = self._loss(signals, targets, taught)
+            self.num_steps += 1
             self._update_on_cpu(out.total, old_buffers)
+            return out._replace(total=out.total.detach())
+        if self._graphs is not None and taught is None:
+            out = self._graphs(signals, targets)
         else:
-            self._update_on_device(out.total, old_buffers)
-        return out._replace(total=out.total.detach())
+            out = self._step_on_device(signals, targets, taught)
+        self.num_steps += 1
+        if self.num_steps % self._check_every_steps == 0:
+            self.check_finite()
+        return out
+
+    def _loss(
+        self, signals: Tensor, targets: ByTask, taught: ByTask | None
+    ) -> MultitaskKDOutput | LossParts:
+        given: dict[str, Any] = {} if taught is None else {"taught": taught}
+        with torch.autocast(
+            self._device.type,
+            torch.bfloat16,
+            enabled=self.precision == "bfloat16",
+            cache_enabled=self._on_cpu,  # a captured graph cannot tell what the cache holds
+        ):
+            return self.method.batch_loss(self.model, self.teacher.model, signals, targets, **given)
 
     def _update_on_cpu(self, total: Tensor, old_buffers: list[Tensor]) -> None:
         skip = not math.isfinite(total.detach())  # on a CPU the value is there already: no sync
@@ -283,19 +315,6 @@ class TrainStep:
         if skip:
             self.check_finite()
 
-    def _update_on_device(self, total: Tensor, old_buffers: list[Tensor]) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        skip = ~torch.isfinite(total.detach())
-        if self._check_gradients:
-            skip = skip | overflowed(p.grad for p in self._parameters)
-        self.optimizer.step(found_inf=skip.to(torch.float32))
-        for buffer, old in zip(self._buffers, old_buffers, strict=True):
-            torch.where(skip, old, buffer, out=buffer)
-        self._skips.note_on_device(skip)
-        if self.num_steps % self._check_every_steps == 0:
-            self.check_finite()
-
     def time_parts(
         self, signals: Tensor, targets: Mapping[str, Tensor], num_rounds: int = 50
     ) -> dict[str, float]:
@@ -313,15 +332,8 @@ class TrainStep:
             raise ValueError(f"`num_rounds` must be at least 1, but is {num_rounds} instead.")
         if self._fused is None or not self._can_fuse(signals):
             raise ValueError("`path` must be fused for its parts to be timed, but is not instead.")
-        rounds: list[dict[str, float]] = []
-        for _ in range(num_rounds):
-            clock = PartClock()
-            plan, _ = self._fused.loss(signals, targets, clock.note)
-            self.num_steps += 1
-            self._fused.update(plan, clock.note)
-            clock.note("rest")
-            rounds.append(clock.seconds)
-        return {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
+        self.num_steps += num_rounds
+        return self._fused.time_parts(signals, targets, num_rounds)
 
     def check_finite(self) -> None:
         """Look at the counters of skipped steps. On a GPU this waits for the device.
@@ -358,32 +370,20 @@ class TrainStep:
         Raises:
             CheckpointError: If a tensor is missing, too many, or of another shape or dtype.
         """
-        parts: dict[str, dict[str, Tensor]] = {"student": {}, "teacher": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            if name == "products":
-                continue
-            if name != "counters" and part not in parts:
-                raise CheckpointError(
-                    "`state` must have names that begin with student, teacher, optimizer or "
-                    f"counters, but has {name!r} instead."
-                )
-            if name != "counters":
-                parts[part][rest] = tensor
+        parts, counters = parts_of_state(tensors)
         require_matching_tensors(parts["student"], self.model.state_dict(), what="student")
         require_matching_tensors(parts["teacher"], self.teacher.state_dict(), what="teacher")
         optimizer_state = nested_optimizer_state(
             parts["optimizer"], self.optimizer, self._parameters
         )
-        counters = tensors.get("counters")
-        if counters is None or counters.shape != (4,) or counters.dtype != torch.int64:
-            raise CheckpointError("`counters` must be 4 int64 numbers, but are not instead.")
         products = saved_products(tensors)
         self.model.load_state_dict(parts["student"])
         self.teacher.load_state_dict(parts["teacher"])
         self.optimizer.load_state_dict(optimizer_state)
         self.num_steps = int(counters[0])
         self._skips.load(counters[1:])
+        if self._graphs is not None:  # the optimizer has other tensors now
+            self._graphs.clear()
         if self._fused is not None and products in available_products():
             self._fused.use(products)
 

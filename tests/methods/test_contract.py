@@ -132,6 +132,19 @@ def test_training_moves_the_network_and_its_average(name: str) -> None:
     assert step.num_skipped == 0
 
 
+def test_a_loss_that_does_not_change_by_epoch_is_the_same_in_each(name: str) -> None:
+    """A captured step goes on with what Python decided when it was captured."""
+    losses, batch = [], make_batch(0, TASKS["two"])
+    for epoch in range(NUM_EPOCHS):
+        step = make_step(name, TASKS["two"])
+        begins_anew = step.begin_epoch(epoch, NUM_EPOCHS)
+        assert step.method.changes_by_epoch or not begins_anew
+        torch.manual_seed(1)
+        losses.append(step(*batch).total)
+    if not step.method.changes_by_epoch:
+        assert all(torch.equal(loss, losses[0]) for loss in losses)
+
+
 def test_it_goes_on_from_its_state_to_the_same_bits(name: str) -> None:
     whole = make_step(name, TASKS["two"])
     train(whole, TASKS["two"], 0, NUM_EPOCHS // 2)
@@ -230,9 +243,11 @@ def test_single_task_shares_nothing() -> None:
         for number in range(STEPS_PER_EPOCH):
             signals, targets = make_batch(10 * epoch + number, TASKS["two"])
             only(signals, {"placement": targets["placement"]})
-    # The one through fused kernels, the other by autograd: six steps of lr 1e-3.
+    # The one by autograd, the other through fused kernels: where a gradient is next to zero, Adam
+    # magnifies its rounding. What is shared would be off by steps of 1e-3 everywhere.
     for a, b in zip(step.model.networks[1].parameters(), alone.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0.0, atol=1e-5)
+        torch.testing.assert_close(a, b, rtol=0.0, atol=1e-4)
+        assert float((a - b).detach().abs().mean()) < 1e-7
 
 
 def test_ema_only_is_multitask_but_for_who_is_chosen() -> None:

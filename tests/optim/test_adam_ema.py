@@ -437,3 +437,64 @@ def test_sparse_and_low_precision_parameters_are_refused() -> None:
     optimizer = AdamEMA(model.parameters())
     with pytest.raises(TypeError, match=r"`params\[0\]` must be float32 or float64, but is bfloat"):
         optimizer.step()
+
+
+def _trained(capturable: bool, buffers: str, *, load_into: bool | None = None) -> list[Tensor]:
+    """Weights, averages and moments after twelve steps, of which three are skipped."""
+    model = _net()
+    teacher = EMATeacher(model, warmup_steps=8, buffers=buffers)
+    optimizer = AdamEMA(model.parameters(), lr=0.01, teacher=teacher, capturable=capturable)
+    for number, batch in enumerate(_batches(12)):
+        _backward(model, batch)
+        optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
+        optimizer.step(found_inf=torch.tensor(float(number in (0, 5, 6))))
+        if load_into is not None and number == 7:
+            saved = copy.deepcopy((teacher.state_dict(), optimizer.state_dict()))
+            teacher = EMATeacher(model, warmup_steps=8, buffers=buffers)
+            optimizer = AdamEMA(model.parameters(), teacher=teacher, capturable=load_into)
+            teacher.load_state_dict(saved[0])
+            optimizer.load_state_dict(saved[1])
+            assert optimizer.param_groups[0]["capturable"] is load_into
+    assert teacher.num_updates == 9
+    moments = [entry[name] for entry in optimizer.state.values() for name in sorted(entry)]
+    return [*model.state_dict().values(), *teacher.state_dict().values(), *moments]
+
+
+@pytest.mark.parametrize("buffers", ["ema", "copy", "skip"])
+def test_a_capturable_one_takes_the_same_steps(buffers: str) -> None:
+    expected = _trained(False, buffers)
+    for found in (
+        _trained(True, buffers),
+        _trained(True, buffers, load_into=False),
+        _trained(False, buffers, load_into=True),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_a_capturable_one_needs_a_decay_that_the_device_can_follow() -> None:
+    model = _net()
+    teacher = EMATeacher(model, schedule=lambda number: 0.9)
+    with pytest.raises(ValueError, match="`schedule` must be None where updates are counted on"):
+        AdamEMA(model.parameters(), teacher=teacher, capturable=True)
+
+
+@pytest.mark.cuda
+def test_a_capturable_one_never_waits_for_the_gpu() -> None:
+    if _backend.cuda_module is None:
+        pytest.skip("needs the CUDA kernels")
+    model = _net().cuda()
+    teacher = EMATeacher(model, warmup_steps=8)
+    optimizer = AdamEMA(model.parameters(), lr=0.01, teacher=teacher, capturable=True)
+    signals, labels = next(_batches(1))
+    batch = signals.cuda(), labels.cuda()
+    found_inf = torch.zeros((), device="cuda")
+    _backward(model, batch)
+    optimizer.step(found_inf=found_inf)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            _backward(model, batch)
+            optimizer.step(found_inf=found_inf)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert teacher.num_updates == 4

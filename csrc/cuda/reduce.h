@@ -1,0 +1,46 @@
+// Sums and maxima over the lanes of a warp and the threads of a block, always in the same order.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace smoothdistill::cuda {
+
+constexpr int kWarpThreads = 32;
+constexpr unsigned kAllLanes = 0xffffffffU;
+
+// The sum over a group of neighbouring lanes, the same bits in each (an addition commutes). All
+// lanes of the warp must call it.
+template <int kLanes, class T>
+__device__ __forceinline__ T group_sum(T value) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, offset);
+  }
+  return value;
+}
+
+template <int kLanes, class T>
+__device__ __forceinline__ T group_max(T value) {
+#pragma unroll
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, value, offset);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
+// The sum over a block, in every thread. Every thread of the block must call it.
+template <int kBlockThreads, class T>
+__device__ __forceinline__ T block_sum(T value) {
+  constexpr int kWarps = kBlockThreads / kWarpThreads;
+  __shared__ T by_warp[kWarps];
+  value = group_sum<kWarpThreads>(value);
+  if (threadIdx.x % kWarpThreads == 0) by_warp[threadIdx.x / kWarpThreads] = value;
+  __syncthreads();
+  const auto lane = static_cast<int>(threadIdx.x % kWarpThreads);
+  const T sum = group_sum<kWarpThreads>(lane < kWarps ? by_warp[lane] : T(0));
+  __syncthreads();  // the next call writes to the same memory
+  return sum;
+}
+
+}  // namespace smoothdistill::cuda
