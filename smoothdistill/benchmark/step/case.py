@@ -28,10 +28,12 @@ class StepCase:
     Attributes:
         layout: That of `MTLNet`.
         batch: Windows per batch, at least 1.
+        device: Where it runs: "cpu" or "cuda".
     """
 
     layout: Layout
     batch: int
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class StepCase:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return MTLNet(NUM_CLASSES, _CHANNELS, _SAMPLES, layout=self.layout)
+            return MTLNet(NUM_CLASSES, _CHANNELS, _SAMPLES, layout=self.layout).to(self.device)
 
     def batches(self) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Signals [batch, 3, 100] and targets; several, as an epoch has them."""
@@ -55,9 +57,9 @@ class StepCase:
         generator = torch.Generator().manual_seed(1)
         return [
             (
-                torch.randn(self.batch, _CHANNELS, _SAMPLES, generator=generator),
+                torch.randn(self.batch, _CHANNELS, _SAMPLES, generator=generator).to(self.device),
                 {
-                    task: torch.randint(count, (self.batch,), generator=generator)
+                    task: torch.randint(count, (self.batch,), generator=generator).to(self.device)
                     for task, count in NUM_CLASSES.items()
                 },
             )

@@ -43,6 +43,7 @@ class PlainNet(nn.Module):
         with torch.no_grad():
             for target, source in zip(self.parameters(), model.parameters(), strict=True):
                 target.copy_(source.reshape(target.shape))
+        self.to(next(model.parameters()).device)
 
     def prepare(self, signals: Tensor) -> Tensor:
         """The input in the form that this one takes; done once, outside what is timed."""

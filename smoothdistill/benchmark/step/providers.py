@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothdistill.benchmark.step.case import LAYOUTS
@@ -76,10 +78,9 @@ def kd_loss(
     student: dict[str, Tensor], teacher: dict[str, Tensor], targets: dict[str, Tensor]
 ) -> Tensor:
     """The loss in plain PyTorch: cross-entropy plus T² KL of every task, weighted and added."""
-    import torch
     from torch.nn import functional
 
-    total = torch.zeros(())
+    parts = []
     for task, logits in student.items():
         cross_entropy = functional.cross_entropy(logits, targets[task])
         divergence = functional.kl_div(
@@ -87,8 +88,8 @@ def kd_loss(
             functional.softmax(teacher[task] / TEMPERATURE, dim=1),
             reduction="batchmean",
         )
-        total = total + TASK_WEIGHT * (cross_entropy + DISTILL_WEIGHT * TEMPERATURE**2 * divergence)
-    return total
+        parts.append(TASK_WEIGHT * (cross_entropy + DISTILL_WEIGHT * TEMPERATURE**2 * divergence))
+    return reduce(add, parts)
 
 
 def _published(case: StepCase) -> PreparedStep:
@@ -107,7 +108,7 @@ def _published(case: StepCase) -> PreparedStep:
         student_logits = net(rows)
         with torch.no_grad():
             teacher_logits = teacher(rows)
-        total = torch.zeros(())
+        parts = []
         for task, logits in student_logits.items():
             cross_entropy = functional.cross_entropy(logits, targets[task])
             divergence = functional.kl_div(
@@ -116,9 +117,10 @@ def _published(case: StepCase) -> PreparedStep:
                 reduction="batchmean",
             )
             distillation = divergence * TEMPERATURE**2
-            total = total + TASK_WEIGHT * (cross_entropy + DISTILL_WEIGHT * distillation)
+            parts.append(TASK_WEIGHT * (cross_entropy + DISTILL_WEIGHT * distillation))
             correct = (logits.argmax(dim=1) == targets[task]).sum()
             _ = cross_entropy.item(), distillation.item(), correct.item()
+        total = reduce(add, parts)
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
@@ -184,12 +186,14 @@ def _tuned_step(
         return kd_loss(student_logits, teacher_logits, targets)
 
     if is_compiled:
-        loss = torch.compile(loss, fullgraph=True, dynamic=False)
+        # On a GPU inside CUDA graphs of PyTorch's own.
+        mode = "reduce-overhead" if case.device == "cuda" else None
+        loss = torch.compile(loss, fullgraph=True, dynamic=False, mode=mode)
         signals, targets = case.batches()[0]
         loss(net.prepare(signals), targets)  # compiles; raises where there is no compiler
 
     def step(rows: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=uses_autocast):
+        with torch.autocast(case.device, torch.bfloat16, enabled=uses_autocast):
             total = loss(rows, targets)
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,243 @@
+"""What a GPU makes of the training step and of the ops, against the strongest that PyTorch offers.
+
+    python bench/gpu.py RESULTS.json                       # tests/gpu.sh calls it
+    python bench/gpu.py RESULTS.json --device cpu --quick  # tries the script itself
+
+Providers take turns, and must give equal losses before anything is timed. Needs the CUDA kernels:
+SMOOTHDISTILL_BACKEND=cuda.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smoothdistill.benchmark.step.case import LAYOUTS, StepCase
+from smoothdistill.benchmark.step.providers import PreparedStep
+from smoothdistill.benchmark.step.run import TUNED, check_equal_losses, prepare_steps
+from smoothdistill.benchmark.timing import Timing, compare
+from smoothdistill.ops import adam_ema_, multitask_kd_loss
+from smoothdistill.training.environment import describe_environment
+
+OURS = "ours, float32"
+STEPS = (OURS, "ours, general path", "published form", TUNED, "tuned + torch.compile")
+BATCHES = (16, 64, 256, 1024)
+COPY = "copy of as many numbers"
+ADAM_BYTES = 36  # an element: five reads and four writes of float32
+Row = dict[str, Any]
+
+
+class Bench:
+    """The device, and how long things take on it.
+
+    Args:
+        device: "cuda", or "cpu" to try the script.
+        quick: As little of everything as runs all of it.
+    """
+
+    def __init__(self, device: str, *, quick: bool) -> None:
+        self.device, self.quick = device, quick
+        self.num_rounds, self.calls_per_round = (2, 1) if quick else (31, 50)
+
+    def finish(self) -> None:
+        """Wait for the device."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def by_turns(self, calls: dict[str, Callable[[], object]]) -> dict[str, Timing]:
+        """Seconds of a call, by rounds in which the calls take turns."""
+        for call in calls.values():
+            for _ in range(2 if self.quick else 20):
+                call()
+        names = list(calls)
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(self.num_rounds):
+            shift = number % len(names)
+            for name in names[shift:] + names[:shift]:
+                self.finish()
+                start = time.perf_counter()
+                for _ in range(self.calls_per_round):
+                    calls[name]()
+                self.finish()
+                seconds[name].append((time.perf_counter() - start) / self.calls_per_round)
+        return {name: Timing(np.array(values)) for name, values in seconds.items()}
+
+    def launches(self, call: Callable[[], object], num_calls: int = 10) -> tuple[float, float]:
+        """Kernels of a call, and the sum of their own times in seconds; 0 on a CPU."""
+        from torch.profiler import ProfilerActivity, profile
+
+        if self.device != "cuda":
+            return 0.0, 0.0
+        call()
+        self.finish()
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            for _ in range(num_calls):
+                call()
+            self.finish()
+        kernels = [event for event in profiler.events() if event.device_type.name == "CUDA"]
+        microseconds = sum(event.self_device_time_total for event in kernels)
+        return len(kernels) / num_calls, 1e-6 * microseconds / num_calls
+
+    def memory(self) -> int:
+        """Bytes of tensors on the GPU; 0 on a CPU."""
+        return torch.cuda.memory_allocated() if self.device == "cuda" else 0
+
+
+def cycling(case: StepCase, step: PreparedStep) -> Callable[[], object]:
+    """A step that is given another batch each time."""
+    batches: Iterator[tuple[Tensor, dict[str, Tensor]]] = cycle(
+        [(step.prepare(signals), targets) for signals, targets in case.batches()]
+    )
+    return lambda: step.step(*next(batches))
+
+
+def times_and_ratios(timings: dict[str, Timing], ours: str, place: Row) -> list[Row]:
+    """A row for each: median and quartiles in microseconds, and how many times ours is faster."""
+    rows = []
+    for name, timing in timings.items():
+        low, high = timing.quartiles
+        ratio = compare(timings[ours], timing)
+        rows.append(
+            {**place, "provider": name, "microseconds": 1e6 * timing.median,
+             "quartiles": [1e6 * low, 1e6 * high],
+             "ratio": ratio.median, "ratio_quartiles": [ratio.low, ratio.high]}
+        )  # fmt: skip
+    return rows
+
+
+def time_steps(bench: Bench) -> list[Row]:
+    """Whole training steps of MTL-net."""
+    rows: list[Row] = []
+    for layout in LAYOUTS[-1:] if bench.quick else LAYOUTS:
+        for batch in BATCHES[:1] if bench.quick else BATCHES:
+            case, left_out = StepCase(layout, batch, bench.device), list[Row]()
+            names = [name for name in STEPS if not (bench.quick and "compile" in name)]
+            steps = prepare_steps(case, left_out=left_out, names=names)
+            differences = check_equal_losses(case, steps)
+            calls = {name: cycling(case, step) for name, step in steps.items()}
+            timings = bench.by_turns(calls)
+            before = bench.memory()
+            for _ in range(bench.calls_per_round):
+                calls[OURS]()
+            bench.finish()
+            place = {"case": f"step, {case.name}"}
+            for row in times_and_ratios(timings, OURS, place):
+                count, seconds = bench.launches(calls[row["provider"]])
+                row |= {"kernels": count, "kernel_microseconds": 1e6 * seconds}
+                row["largest_difference"] = differences[row["provider"]]
+                rows.append(row)
+            rows[-len(timings)]["bytes_grown"] = bench.memory() - before
+            rows += [{**place, "left_out": row["provider"], "reason": row["reason"]}
+                     for row in left_out]  # fmt: skip
+            gc.collect()
+    return rows
+
+
+def time_adam(bench: Bench) -> list[Row]:
+    """`adam_ema_` against fused Adam and `_foreach_lerp_`, and against a plain copy."""
+    sizes = {"12 tensors, 1.8 M": [150_000] * 12, "100 M": [10_000_000] * 10}
+    rows = []
+    for name, lengths in ({"small": [100] * 3} if bench.quick else sizes).items():
+        calls = adam_calls(lengths, bench.device)
+        timings = bench.by_turns(calls)
+        for row in times_and_ratios(timings, "adam_ema_", {"case": f"adam_ema_, {name}"}):
+            moved = sum(lengths) * (8 if row["provider"] == COPY else ADAM_BYTES)
+            row["gigabytes_per_second"] = moved / row["microseconds"] / 1e3
+            row["kernels"], own = bench.launches(calls[row["provider"]])
+            rows.append({**row, "kernel_microseconds": 1e6 * own})
+        del calls
+        gc.collect()
+    return rows
+
+
+def adam_calls(lengths: Sequence[int], device: str) -> dict[str, Callable[[], object]]:
+    """The ways to step tensors of these lengths, each with tensors of its own."""
+    params, grads, firsts, seconds, teacher, averages = (
+        [torch.rand(length, device=device) for length in lengths] for _ in range(6)
+    )
+    counts = [torch.zeros((), device=device) for _ in params]
+    theirs = [torch.nn.Parameter(param.clone()) for param in params]
+    for parameter, gradient in zip(theirs, grads, strict=True):
+        parameter.grad = gradient
+    optimizer = torch.optim.Adam(theirs, lr=1e-3, fused=True)
+    plain = [parameter.detach() for parameter in theirs]
+    source, target = torch.cat(params), torch.cat(teacher)
+
+    def rival() -> None:
+        optimizer.step()
+        torch._foreach_lerp_(averages, plain, 0.001)
+
+    return {
+        "adam_ema_": lambda: adam_ema_(
+            params, grads, firsts, seconds, teacher, lr=1e-3, step=counts
+        ),
+        "Adam(fused) + _foreach_lerp_": rival,
+        COPY: lambda: target.copy_(source),
+    }
+
+
+def time_loss(bench: Bench) -> list[Row]:
+    """`multitask_kd_loss`, forward and gradient."""
+    rows = []
+    for batch, classes in ((8, (5, 3)),) if bench.quick else ((64, (12, 3)), (4096, (1000, 50))):
+        call = loss_call(batch, classes, bench.device)
+        timings = bench.by_turns({"multitask_kd_loss": call})
+        place = {"case": f"multitask_kd_loss, {batch} x {classes}"}
+        (row,) = times_and_ratios(timings, "multitask_kd_loss", place)
+        row["kernels"], own = bench.launches(call)
+        rows.append({**row, "kernel_microseconds": 1e6 * own})
+    return rows
+
+
+def loss_call(batch: int, classes: Sequence[int], device: str) -> Callable[[], object]:
+    """The loss of random logits."""
+    logits = [torch.randn(batch, n, device=device, requires_grad=True) for n in classes]
+    teacher = [torch.randn(batch, n, device=device) for n in classes]
+    targets = [torch.randint(n, (batch,), device=device) for n in classes]
+    return lambda: multitask_kd_loss(logits, teacher, targets)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as text."""
+    lines = []
+    for row in rows:
+        if "left_out" in row:
+            lines.append(f"{row['case']:34} {row['left_out']}: left out ({row['reason']})")
+            continue
+        rate = row.get("gigabytes_per_second")
+        lines.append(
+            f"{row['case']:34} {row['provider']:30} {row['microseconds']:10.1f} us"
+            f"  x{row['ratio']:.2f}"
+            f"  {row['kernels']:.0f} kernels, {row['kernel_microseconds']:.1f} us"
+            + (f", {rate:.0f} GB/s" if rate else "")
+            + (f", memory +{row['bytes_grown']}" if "bytes_grown" in row else "")
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args(arguments)
+    bench = Bench(given.device, quick=given.quick)
+    rows = [*time_steps(bench), *time_adam(bench), *time_loss(bench)]
+    environment = describe_environment(torch.device(given.device))
+    given.results.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
