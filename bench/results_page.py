@@ -35,7 +35,8 @@ HEAD = """# Results on real recordings
 Made by `python bench/results_page.py` from the comparisons in `bench/results/`, which
 `smoothdistill compare` wrote ([how](compare.md)). All methods have the same folds, seeds, epochs
 and rule of selection, and are tested on people whom they have not seen, unless a table says
-otherwise. The recordings are no part of this project.
+otherwise. The recordings are no part of this project; what is left of newer grids' cells is in
+`cells-*.zip` beside the comparisons, from which `smoothdistill compare --cells` goes on.
 """
 
 
