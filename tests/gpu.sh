@@ -3,6 +3,7 @@
 #   tests/gpu.sh [RESULTS_FOLDER]     (default: bench/results)
 # Needs python3 with torch, pytest, scikit-build-core and pybind11, a driver, and nvcc on PATH.
 # SMOOTHDISTILL_WHEELS=<folder> installs what is missing from wheels in that folder.
+# SMOOTHDISTILL_SANITIZER_SECONDS=<seconds> gives each of compute-sanitizer's tools more than 90.
 # Runs every part even when an earlier one failed; the exit status says whether all passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -41,7 +42,9 @@ device=$(python3 -c 'import torch; print(torch.cuda.get_device_name().replace(" 
 report=$results/$device.json
 
 part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps .
-part 'tests marked cuda' python3 -m pytest -m cuda
+part 'tests marked cuda' python3 -m pytest -m cuda -q
+part 'benches' python3 bench/gpu.py "$report"
+# Last, since they are slow, and each for a while only: every kernel is in the one file of tests.
 if command -v compute-sanitizer >/dev/null; then
   # torch's own allocator would hide an access beyond a tensor; without it each tensor is a block.
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1
@@ -49,15 +52,15 @@ if command -v compute-sanitizer >/dev/null; then
     # Watch our kernels alone, which is faster; but initcheck must see torch's kernels fill memory.
     filter=(--kernel-name kns=smoothdistill)
     [[ $tool == initcheck ]] && filter=()
-    part "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      ${filter[@]+"${filter[@]}"} python3 -m pytest -m cuda -q tests/ops
+    part "compute-sanitizer $tool" timeout "${SMOOTHDISTILL_SANITIZER_SECONDS:-90}" \
+      compute-sanitizer --tool "$tool" --error-exitcode 9 ${filter[@]+"${filter[@]}"} \
+      python3 -m pytest -m cuda -q tests/ops/test_cuda_module.py
   done
   unset PYTORCH_NO_CUDA_MEMORY_CACHING
 else
   summary+=('compute-sanitizer            not found, not run')
   failed=1
 fi
-part 'benches' python3 bench/gpu.py "$report"
 
 printf '\n%s\n' "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
 printf '%s\n' "${summary[@]}"

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from smoothdistill.benchmark import GROUPS
@@ -320,6 +322,34 @@ def test_doctor_says_what_runs_where_and_why():
     assert facts["packages"]["torch"] != "missing"
     assert set(facts["extras"]) == {"data", "export", "plot"}
     assert "GPU" in _run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("built_for", "devices", "kernels", "meaning"),
+    [
+        (None, [], None, "not used: this PyTorch was built without CUDA"),
+        ("13.0", [], None, "finds no GPU, or a driver that is too old for it"),
+        ("13.0", [], "old", "too old for it (CUDA says: CUDA driver version is insufficient)"),
+        ("13.0", ["H100"], None, "H100 (our ops run as plain PyTorch on it: this package was bu"),
+        ("13.0", ["H100"], "there", "plain PyTorch on it: SMOOTHDISTILL_BACKEND=cuda switches our"),
+        ("13.0", ["H100"], "used", "H100 (with our kernels)"),
+    ],
+)
+def test_doctor_says_why_a_gpu_is_or_is_not_used(built_for, devices, kernels, meaning, monkeypatch):
+    from smoothdistill.commands import doctor
+    from smoothdistill.ops import _backend
+
+    module = types.SimpleNamespace(
+        device_error=lambda: "CUDA driver version is insufficient" if kernels == "old" else None
+    )
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(devices))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(devices))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: devices[number])
+    monkeypatch.setattr(_backend, "cuda_module", module if kernels == "used" else None)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: module if kernels else None)
+    monkeypatch.setattr(doctor, "import_module", lambda name: module)
+    assert meaning in doctor._cuda()["meaning"]
 
 
 def test_models_counts_and_times_a_network():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,8 +107,10 @@ def _simd() -> dict[str, Any]:
 
 
 def _cuda() -> dict[str, Any]:
-    """Whether a GPU is used, and if not, which of the three conditions fails."""
+    """Whether a GPU and our kernels are used, and if not, which condition fails."""
     import torch
+
+    from smoothdistill.ops import _backend
 
     has_kernels = find_spec("smoothdistill._cuda") is not None
     facts: dict[str, Any] = {
@@ -120,16 +123,30 @@ def _cuda() -> dict[str, Any]:
         facts["meaning"] = "not used: this PyTorch was built without CUDA"
     elif not facts["is_available"]:
         facts["meaning"] = (
-            f"not used: PyTorch was built for CUDA {torch.version.cuda}, but finds no usable "
-            "GPU or driver"
+            f"not used: PyTorch was built for CUDA {torch.version.cuda}, but finds no GPU, or a "
+            f"driver that is too old for it{_driver_error(has_kernels)}"
         )
     else:
         facts["devices"] = [
             torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())
         ]
-        kernels = "with our kernels" if has_kernels else "our ops run as plain PyTorch on it"
+        kernels = "our ops run as plain PyTorch on it: "
+        if _backend.cuda_module is not None:
+            kernels = "with our kernels"
+        elif has_kernels:
+            kernels += "SMOOTHDISTILL_BACKEND=cuda switches our kernels on"
+        else:
+            kernels += "this package was built without nvcc"
         facts["meaning"] = f"{', '.join(facts['devices'])} ({kernels})"
     return facts
+
+
+def _driver_error(has_kernels: bool) -> str:
+    """What CUDA itself says, if the module that can ask it is there."""
+    if not has_kernels:
+        return ""
+    error = import_module("smoothdistill._cuda").device_error()
+    return "" if error is None else f" (CUDA says: {error})"
 
 
 def _version(package: str) -> str:

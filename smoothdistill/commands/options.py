@@ -104,6 +104,6 @@ def torch_device(name: str | None) -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"`device` must be one of the {torch.cuda.device_count()} GPUs that PyTorch can use, "
-            f"but is {name!r} instead."
+            f"but is {name!r} instead; `smoothdistill doctor` says why."
         )
     return str(device)

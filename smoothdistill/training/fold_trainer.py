@@ -198,6 +198,12 @@ class FoldTrainer:
                 out = step(signals, targets, taught=taught.of_batch(numbers) if taught else None)
             except NonFiniteError as error:
                 raise self._keep_batch(error, order, signals, targets, state) from error
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(
+                    "`train.batch_size` must fit the memory of the GPU, but a step of "
+                    f"{len(signals)} windows does not instead; lower it, or end what else uses "
+                    f"the GPU ({str(error).splitlines()[0]})"
+                ) from error
             meter.add(out, len(signals))
             state.step += 1
             num_unreported += 1

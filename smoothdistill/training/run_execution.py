@@ -343,6 +343,7 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"`train.device` must be a device of this machine, which has "
-            f"{torch.cuda.device_count()} GPUs that PyTorch can use, but is {name!r} instead."
+            f"{torch.cuda.device_count()} GPUs that PyTorch can use, but is {name!r} instead; "
+            "`smoothdistill doctor` says why."
         )
     return device

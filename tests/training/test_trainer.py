@@ -219,6 +219,26 @@ def test_non_finite_losses_stop_the_run_and_keep_the_batch(tiny, tmp_path, monke
     assert (run.folder / "fold-00" / "nonfinite.safetensors").is_file()
 
 
+def test_a_batch_beyond_the_memory_of_a_gpu_is_one_sentence(tiny, tmp_path, monkeypatch):
+    """And the process goes on: the same run trains to its end with the memory that it needs."""
+    real = fold_trainer.TrainStep.__call__
+    calls = []
+
+    def step(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore.")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(fold_trainer.TrainStep, "__call__", step)
+    sentence = r"`train\.batch_size` must fit the memory of the GPU, but a step of .* 9 GiB"
+    with pytest.raises(MemoryError, match=sentence):
+        tiny.make_trainer(tmp_path / "run").fit(tiny.make_windows(), num_folds=3)
+    assert Run(tmp_path / "run").status["state"] == "failed"
+    run = tiny.make_trainer(tmp_path / "again").fit(tiny.make_windows(), num_folds=3)
+    assert run.status["state"] == "finished"
+
+
 def test_skipped_steps_are_counted(tiny, tmp_path, monkeypatch):
     class Hiccup(tiny.TinyNet):
         num_calls = 0
