@@ -330,7 +330,7 @@ def test_doctor_says_what_runs_where_and_why():
         (None, [], None, "not used: this PyTorch was built without CUDA"),
         ("13.0", [], None, "finds no GPU, or a driver that is too old for it"),
         ("13.0", [], "old", "too old for it (CUDA says: CUDA driver version is insufficient)"),
-        ("13.0", ["H100"], None, "H100 (our ops run as plain PyTorch on it: this package was bu"),
+        ("13.0", ["H100"], None, "H100 (our ops run as plain PyTorch on it: this package was"),
         ("13.0", ["H100"], "there", "plain PyTorch on it: SMOOTHDISTILL_BACKEND=cuda switches our"),
         ("13.0", ["H100"], "used", "H100 (with our kernels)"),
     ],
