@@ -42,7 +42,7 @@ device=$(python3 -c 'import torch; print(torch.cuda.get_device_name().replace(" 
 report=$results/$device.json
 
 part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps .
-part 'tests marked cuda' python3 -m pytest -m cuda -q
+part 'tests marked cuda' python3 -m pytest -m cuda -q tests/ops tests/optim tests/training
 part 'benches' python3 bench/gpu.py "$report"
 # Last, since they are slow, and each for a while only: every kernel is in the one file of tests.
 if command -v compute-sanitizer >/dev/null; then
