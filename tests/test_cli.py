@@ -348,7 +348,7 @@ def test_doctor_says_why_a_gpu_is_or_is_not_used(built_for, devices, kernels, me
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: devices[number])
     monkeypatch.setattr(_backend, "cuda_module", module if kernels == "used" else None)
     monkeypatch.setattr(doctor, "find_spec", lambda name: module if kernels else None)
-    monkeypatch.setattr(doctor, "import_module", lambda name: module)
+    monkeypatch.setattr(_backend, "device_error", module.device_error)
     assert meaning in doctor._cuda()["meaning"]
 
 

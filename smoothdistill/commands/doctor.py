@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,9 +142,9 @@ def _cuda() -> dict[str, Any]:
 
 def _driver_error(has_kernels: bool) -> str:
     """What CUDA itself says, if the module that can ask it is there."""
-    if not has_kernels:
-        return ""
-    error = import_module("smoothdistill._cuda").device_error()
+    from smoothdistill.ops import _backend
+
+    error = _backend.device_error() if has_kernels else None
     return "" if error is None else f" (CUDA says: {error})"
 
 

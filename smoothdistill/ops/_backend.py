@@ -16,7 +16,15 @@ from types import ModuleType
 
 import torch
 
-__all__ = ["OP_NAMES", "backends", "cpu_kernels", "cpu_module", "cuda_module", "kernels_for"]
+__all__ = [
+    "OP_NAMES",
+    "backends",
+    "cpu_kernels",
+    "cpu_module",
+    "cuda_module",
+    "device_error",
+    "kernels_for",
+]
 
 OP_NAMES = ("adam_ema_", "conv_pool", "ema_update_", "multitask_kd_loss")
 _BACKEND_VARIABLE = "SMOOTHDISTILL_BACKEND"
@@ -120,6 +128,12 @@ def kernels_for(tensor: torch.Tensor, op_name: str) -> ModuleType | None:
 def cpu_kernels() -> ModuleType | None:
     """The compiled module for tensors on the CPU; None: plain PyTorch is to do the work."""
     return _modules.get("cpu")
+
+
+def device_error() -> str | None:
+    """What CUDA reports where it does not work; None where it does, or was not built in."""
+    module = _import_kernels("_cuda")
+    return None if module is None else module.device_error()
 
 
 def backends() -> dict[str, list[str]]:
