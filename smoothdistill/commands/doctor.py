@@ -123,7 +123,7 @@ def _cuda() -> dict[str, Any]:
     elif not facts["is_available"]:
         facts["meaning"] = (
             f"not used: PyTorch was built for CUDA {torch.version.cuda}, but finds no GPU, or a "
-            f"driver that is too old for it{_driver_error(has_kernels)}"
+            f"driver that is too old for it{_driver_error()}"
         )
     else:
         facts["devices"] = [
@@ -140,11 +140,11 @@ def _cuda() -> dict[str, Any]:
     return facts
 
 
-def _driver_error(has_kernels: bool) -> str:
+def _driver_error() -> str:
     """What CUDA itself says, if the module that can ask it is there."""
     from smoothdistill.ops import _backend
 
-    error = _backend.device_error() if has_kernels else None
+    error = _backend.device_error()
     return "" if error is None else f" (CUDA says: {error})"
 
 
