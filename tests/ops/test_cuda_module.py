@@ -42,6 +42,22 @@ def cuda_module() -> Any:
         pytest.skip("smoothdistill was built without nvcc")
 
 
+@pytest.fixture(scope="module")
+def cuda_module_on_cpu() -> Any:
+    """What tests/cuda_on_cpu/run built, beside the installed module.
+
+    pybind11 keeps modules by their full names: under `smoothdistill._cuda` a process that had
+    imported the installed one would get that again.
+    """
+    assert ON_CPU is not None
+    spec = importlib.util.spec_from_file_location("cuda_on_cpu._cuda", ON_CPU)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(
     params=[
         pytest.param("cpu", marks=pytest.mark.skipif(not ON_CPU, reason="tests/cuda_on_cpu/run")),
@@ -51,13 +67,9 @@ def cuda_module() -> Any:
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """A device on which the ops run the CUDA kernels, whatever the environment chose."""
     if request.param == "cpu":
-        assert ON_CPU is not None
-        spec = importlib.util.spec_from_file_location("smoothdistill._cuda", ON_CPU)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        monkeypatch.setitem(_backend._modules, "cpu", module)
+        monkeypatch.setitem(
+            _backend._modules, "cpu", request.getfixturevalue("cuda_module_on_cpu")
+        )
         yield torch.device("cpu")
         return
     monkeypatch.setitem(_backend._modules, "cuda", request.getfixturevalue("cuda_module"))
