@@ -44,6 +44,7 @@ from smoothdistill.training.interrupt import StopRequest
 from smoothdistill.training.progress import Progress
 from smoothdistill.training.seeding import shuffled
 from smoothdistill.training.standardization import Standardization
+from smoothdistill.training.turns import in_one_go
 from smoothdistill.windows import Windows, cut_windows
 
 NUM_WINDOWS, NUM_SUBJECTS = 57_000, 51  # a fold's training side of WISDM's 71,503
@@ -126,12 +127,16 @@ class TimedStep:
         self._step = step
         self.seconds = 0.0
 
-    def __call__(self, signals, targets, *, taught=None):
-        """One step."""
-        begun = time.perf_counter()
-        out = self._step(signals, targets, taught=taught)
-        self.seconds += time.perf_counter() - begun
-        return out
+    def over(self, windows, batch_size):
+        """Steps."""
+        steps = self._step.over(windows, batch_size)
+        while True:
+            begun = time.perf_counter()
+            size = next(steps, None)
+            self.seconds += time.perf_counter() - begun
+            if size is None:
+                return
+            yield size
 
     def __getattr__(self, name: str):
         return getattr(self._step, name)
@@ -152,7 +157,7 @@ def our_epoch(windows: Windows, case: EpochCase, order: np.ndarray) -> dict[str,
         )  # fmt: skip
         step, state = TimedStep(build_train_step(case.model())), FoldState()
         begun, begun_process = time.perf_counter(), time.process_time()
-        trainer.train_epoch(step, state)
+        in_one_go(trainer.train_epoch(step, state))
         seconds, of_process = time.perf_counter() - begun, time.process_time() - begun_process
     loss = EpochMeter(len(windows.tasks), sums=state.sums).means()[0]
     times = {"seconds": seconds, "of_process": of_process, "inside": step.seconds}

@@ -5,16 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
+from smoothdistill.training.batches import Batch, BatchFeed
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+    ByTask = Mapping[str, Tensor]
 
 __all__ = ["GraphedSteps"]
 
 Out = TypeVar("Out", bound=tuple[object, ...])
+_Step = Callable[["Tensor", "ByTask", "ByTask | None"], Out]
 
 
 class Capture(Protocol):
@@ -35,104 +41,130 @@ that comes once takes no graph."""
 class GraphedSteps(Generic[Out]):
     """Runs a step eagerly at first, then by a graph that was captured of it.
 
-    A step that cannot be captured (a method that reads the device, an operation that may not be
-    captured) is run eagerly from then on, after one warning.
+    A step takes its batch from a place on the device, so that one launch is all that it costs. One
+    that cannot be captured (a method that reads the device, an operation that may not be captured)
+    is run eagerly from then on, after one warning.
 
     Args:
-        step: Trains by one batch, on the device alone: what it decides in Python is decided for
-            all replays.
+        step: Trains by one batch (its signals, targets and, if known, taught logits), on the device
+            alone: what it decides in Python is decided for all replays.
         prepare: Called before each replay, to write what Python decides anew to the device.
+        write: Told on the device of each step that `train` does.
         capture: Makes a graph of a function and returns its replay; by default a CUDA graph.
     """
 
     def __init__(
         self,
-        step: Callable[[Tensor, Mapping[str, Tensor]], Out],
+        step: _Step[Out],
         prepare: Callable[[], None],
+        write: Callable[[Out], None] = lambda out: None,
         capture: Capture | None = None,
     ) -> None:
-        self._step, self._prepare = step, prepare
+        self._step, self._prepare, self._write = step, prepare, write
         self._capture: Capture = _CudaCapture() if capture is None else capture
-        self._graphs: dict[object, _Graph[Out]] = {}
-        self._num_eager: dict[object, int] = {}
+        self._fed: dict[object, _Fed[Out]] = {}
+        self._loaded: _Fed[Out] | None = None
         self._is_possible = True
 
     def clear(self) -> None:
         """Forget the graphs, where a step is another one from now on."""
-        self._graphs.clear()
+        for fed in self._fed.values():
+            fed.graphs.clear()
 
-    def __call__(self, signals: Tensor, targets: Mapping[str, Tensor]) -> Out:
+    @property
+    def num_graphs(self) -> int:
+        """Graphs that were captured and are still of use."""
+        return sum(len(fed.graphs) for fed in self._fed.values())
+
+    def __call__(self, signals: Tensor, targets: ByTask, taught: ByTask | None = None) -> Out:
         """Train by one batch; what is returned stays as it is in later steps."""
-        size = (tuple(signals.shape), signals.dtype, tuple(targets))
-        graph = self._graphs.get(size)
+        batch = Batch(signals, targets, taught)
+        fed = self._feed("calls", batch)
+        out, is_replayed = self._run(fed, len(signals), self._step)
+        if not is_replayed:
+            return out
+        named: Any = type(out)  # a NamedTuple, which takes its parts one by one
+        copies: Out = named(*map(_copied, out))
+        return copies
+
+    def load(self, windows: Batch) -> None:
+        """Lay the windows of several batches where `train` takes them from."""
+        self._loaded = self._feed("batches", windows)
+
+    def train(self, size: int) -> None:
+        """Train by the next windows of those that were loaded."""
+        assert self._loaded is not None
+
+        def step(signals: Tensor, targets: ByTask, taught: ByTask | None) -> Out:
+            out = self._step(signals, targets, taught)
+            self._write(out)
+            return out
+
+        self._run(self._loaded, size, step)
+
+    def _feed(self, use: str, windows: Batch) -> _Fed[Out]:
+        """Lay windows on the device, where those of their kind and use are taken from."""
+        key = (use, windows.kind)
+        fed = self._fed.get(key)
+        if fed is None or fed.feed.capacity < len(windows.signals):
+            fed = self._fed[key] = _Fed(BatchFeed(windows), {} if fed is None else fed.num_eager)
+        fed.feed.load(windows)
+        return fed
+
+    def _run(self, fed: _Fed[Out], size: int, step: _Step[Out]) -> tuple[Out, bool]:
+        """Train by the next windows; what the step gave, and whether a replay overwrites it."""
+        graph = fed.graphs.get(size) or self._graph_of(fed, size, step)
         if graph is None:
-            graph = self._graph_of(size, signals, targets)
-            if graph is None:
-                with self._capture.aside():
-                    return self._step(signals, targets)
-        graph.load(signals, targets)
+            with self._capture.aside():
+                return step(*fed.feed.take(size)), False
         self._prepare()
         graph.replay()
-        return graph.results()
+        assert graph.out is not None
+        return graph.out, True
 
-    def _graph_of(
-        self, size: object, signals: Tensor, targets: Mapping[str, Tensor]
-    ) -> _Graph[Out] | None:
+    def _graph_of(self, fed: _Fed[Out], size: int, step: _Step[Out]) -> _Graph[Out] | None:
         """A new graph, which has trained by nothing yet; None where the step is to be eager."""
         if not self._is_possible:
             return None
-        done = self._num_eager.get(size, 0)
+        done = fed.num_eager.get(size, 0)
         if done < _EAGER_STEPS:
-            self._num_eager[size] = done + 1
+            fed.num_eager[size] = done + 1
             return None
         self._prepare()
         try:
-            graph = _Graph(self._step, self._capture, signals, targets)
+            graph = _Graph(lambda: step(*fed.feed.take(size)), self._capture)
         except RuntimeError as error:
             self._is_possible = False
             reason = str(error).splitlines()[0]
             warnings.warn(
                 f"The training step cannot be captured in a CUDA graph ({reason}); it is run "
                 "operation by operation instead.",
-                stacklevel=4,
+                stacklevel=5,
             )
             return None
-        self._graphs[size] = graph
+        fed.graphs[size] = graph
         return graph
 
 
 class _Graph(Generic[Out]):
-    """A captured step, where it reads its batch, and where it leaves what it returns."""
+    """A captured step, and where it leaves what it returns."""
 
-    def __init__(
-        self,
-        step: Callable[[Tensor, Mapping[str, Tensor]], Out],
-        capture: Capture,
-        signals: Tensor,
-        targets: Mapping[str, Tensor],
-    ) -> None:
-        self._signals = torch.empty_like(signals)
-        self._targets = {task: torch.empty_like(labels) for task, labels in targets.items()}
-        self.load(signals, targets)
-        self._out: Out | None = None
+    def __init__(self, step: Callable[[], Out], capture: Capture) -> None:
+        self.out: Out | None = None
 
         def run() -> None:
-            self._out = step(self._signals, self._targets)
+            self.out = step()
 
         self.replay = capture(run)
 
-    def load(self, signals: Tensor, targets: Mapping[str, Tensor]) -> None:
-        """Lay a batch where the step reads it."""
-        self._signals.copy_(signals)
-        for task, labels in targets.items():
-            self._targets[task].copy_(labels)
 
-    def results(self) -> Out:
-        """Copies of what the newest replay has returned, which the next one overwrites."""
-        assert self._out is not None
-        named: Any = type(self._out)  # a NamedTuple, which takes its parts one by one
-        copies: Out = named(*map(_copied, self._out))
-        return copies
+@dataclass
+class _Fed(Generic[Out]):
+    """A place for batches, and the graphs that take theirs from there, by size."""
+
+    feed: BatchFeed
+    num_eager: dict[int, int]
+    graphs: dict[int, _Graph[Out]] = field(default_factory=dict)
 
 
 def _copied(part: object) -> object:

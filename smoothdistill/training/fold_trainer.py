@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smoothdistill.errors import NonFiniteError
-from smoothdistill.methods import METHODS, build_method
+from smoothdistill.methods import build_method
 from smoothdistill.training.augmentation import Augmentation
+from smoothdistill.training.batches import Batch
 from smoothdistill.training.checkpoint import save_checkpoint
 from smoothdistill.training.fold_state import BestSoFar, FoldState
 from smoothdistill.training.history import EpochMeter, Validation, mean_over_tasks
@@ -30,7 +31,7 @@ from smoothdistill.training.taught_logits import TaughtLogits
 from smoothdistill.training.train_step import TrainStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from smoothdistill.training.progress import Progress
     from smoothdistill.training.roles import Role
     from smoothdistill.training.teacher_run import TeacherRun
+    from smoothdistill.training.turns import Turns
     from smoothdistill.windows import Windows
 
 __all__ = ["FoldTrainer", "steps_per_epoch"]
@@ -96,8 +98,9 @@ class FoldTrainer:
         self._teacher = teacher
         self._seconds_of_saves = 0.0
         self._taught: TaughtLogits | None = None
+        self._gathered: tuple[int, np.ndarray, Batch]  # number of its first batch, and windows
 
-    def run(self) -> FoldState:
+    def run(self) -> Turns[FoldState]:
         """Train up to the test; a fold that an earlier process has finished is only read.
 
         Raises:
@@ -108,9 +111,9 @@ class FoldTrainer:
         """
         seed = derive_seed(self._config.train.seed, "torch", self._fold.index)
         with seeded_torch(seed, self._data.device):
-            return self._run()
+            return (yield from self._run())
 
-    def _run(self) -> FoldState:
+    def _run(self) -> Turns[FoldState]:
         state = FoldState()
         saved = FoldState.load(self._last, self._identity) if self._last.is_file() else None
         if saved is not None:
@@ -130,7 +133,7 @@ class FoldTrainer:
             set_random_state(saved[2], self._data.device)
         self._started = time.perf_counter()
         while state.epoch < self._config.train.epochs:
-            self.train_epoch(step, state)
+            yield from self.train_epoch(step, state)
             self._finish_epoch(step, state)
         self._test(step, state)
         return state
@@ -138,7 +141,7 @@ class FoldTrainer:
     def _build_step(self) -> TrainStep:
         config, windows = self._config, self._windows
         method = build_method(config.method.name, tasks=windows.tasks, **config.method.options)
-        description = _describe(config, windows, self._fold, BestSoFar())
+        description = ModelDescription.of(config, windows, self._fold, BestSoFar())
         if self._teacher is not None:
             device, standardization = self._data.device, self._standardization
             teacher = self._teacher.network(self._fold.index, standardization, device)
@@ -173,44 +176,24 @@ class FoldTrainer:
             return Standardization.identity(self._windows.num_channels).to(self._data.device)
         return Standardization.fit(self._windows, self._fold.train).to(self._data.device)
 
-    def train_epoch(self, step: TrainStep, state: FoldState) -> None:
+    def train_epoch(self, step: TrainStep, state: FoldState) -> Turns[None]:
         """Train for an epoch, from where `state` stands in it, without validation."""
         config = self._config.train
         if step.begin_epoch(state.epoch, config.epochs, is_resumed=state.step > 0):
             state.best = BestSoFar(step.method.selectable)
         begun = time.perf_counter() - state.seconds
         meter = self._meter(step, state)
-        order = shuffled(self._fold.train, config.seed, self._fold.index, state.epoch)
-        batches = self._data.batches(
-            order,
-            config.batch_size,
-            self._standardization,
-            first=state.step,
-            vary=self._variation(state.epoch),
-        )
-        taught = self._taught
-        if taught is not None and not taught.compute(self._stop.requested):
+        if self._taught is not None and not self._taught.compute(self._stop.requested):
             self._save_and_leave(step, state)
         num_unreported = 0
-        for signals, targets in batches:
-            numbers = self._numbers(order, state)
-            try:
-                out = step(signals, targets, taught=taught.of_batch(numbers) if taught else None)
-            except NonFiniteError as error:
-                raise self._keep_batch(error, order, signals, targets, state) from error
-            except torch.OutOfMemoryError as error:
-                raise MemoryError(
-                    "`train.batch_size` must fit the memory of the GPU, but a step of "
-                    f"{len(signals)} windows does not instead; lower it, or end what else uses "
-                    f"the GPU ({str(error).splitlines()[0]})"
-                ) from error
-            meter.add(out, len(signals))
-            state.step += 1
+        for _ in self._steps_of_epoch(step, state):
             num_unreported += 1
             is_due = config.save_every_steps and step.num_steps % config.save_every_steps == 0
             is_last = state.step == self._steps
             if num_unreported == _LOG_EVERY_STEPS or is_last or is_due or self._stop.requested():
-                meter.flush()  # waits for the device
+                yield  # others may work while the device does what it was given
+                meter.add(step.log.read())
+                self._check_finite(step, state)
                 self._progress.advance(self._place, state.epoch, num_unreported, meter.last_total)
                 num_unreported = 0
                 state.sums, state.seconds = meter.sums, time.perf_counter() - begun
@@ -221,10 +204,41 @@ class FoldTrainer:
                     self._save(step, state)
         state.sums, state.seconds = meter.sums, time.perf_counter() - begun
 
-    def _numbers(self, order: np.ndarray, state: FoldState) -> np.ndarray:
-        """Numbers of the windows of the batch that is next."""
-        size = self._config.train.batch_size
-        return order[state.step * size : (state.step + 1) * size]
+    def _steps_of_epoch(self, step: TrainStep, state: FoldState) -> Iterator[None]:
+        """Train by the batches of an epoch, one for each item that is taken."""
+        config = self._config.train
+        order = shuffled(self._fold.train, config.seed, self._fold.index, state.epoch)
+        gatherings = self._data.gatherings(
+            order,
+            config.batch_size,
+            self._standardization,
+            first=state.step,
+            vary=self._variation(state.epoch),
+        )
+        for signals, targets in gatherings:
+            first = state.step * config.batch_size
+            numbers = order[first : first + len(signals)]
+            taught = None if self._taught is None else self._taught.of_batch(numbers)
+            windows = Batch(signals, targets, taught)
+            self._gathered = state.step, numbers, windows
+            try:
+                for _ in step.over(windows, config.batch_size):
+                    state.step += 1
+                    yield
+            except NonFiniteError as error:
+                raise self._keep_batch(error, state, state.step) from error
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(
+                    "`train.batch_size` must fit the memory of the GPU, but a step of "
+                    f"{config.batch_size} windows does not instead; lower it, or end what else "
+                    f"uses the GPU ({str(error).splitlines()[0]})"
+                ) from error
+
+    def _check_finite(self, step: TrainStep, state: FoldState) -> None:
+        try:
+            step.check_finite()
+        except NonFiniteError as error:
+            raise self._keep_batch(error, state, state.step - 1) from error
 
     def _variation(self, epoch: int) -> Callable[[Tensor, int], Tensor] | None:
         """What varies the windows of an epoch."""
@@ -249,7 +263,6 @@ class FoldTrainer:
     def _finish_epoch(self, step: TrainStep, state: FoldState) -> None:
         """Validate, note the epoch in the history, keep the best weights, and save."""
         begun = time.perf_counter()
-        step.check_finite()
         validation: dict[Role, Validation] = {}
         for one, model in _models(step).items():
             scores = self._validate(model)
@@ -300,7 +313,7 @@ class FoldTrainer:
         """Predict the test windows with the best weights, and write them to their own file."""
         best = state.best
         ModelCheckpoint(
-            _describe(self._config, self._windows, self._fold, best),
+            ModelDescription.of(self._config, self._windows, self._fold, best),
             best.weights,
             self._standardization.to(torch.device("cpu")),
             self._config.to_table(),
@@ -343,51 +356,19 @@ class FoldTrainer:
             f"The run was saved in fold {self._fold.index}, epoch {state.epoch}, step {state.step}."
         )
 
-    def _keep_batch(
-        self,
-        error: NonFiniteError,
-        order: np.ndarray,
-        signals: Tensor,
-        targets: dict[str, Tensor],
-        state: FoldState,
-    ) -> NonFiniteError:
-        """Write the newest batch beside the checkpoints, and say so."""
+    def _keep_batch(self, error: NonFiniteError, state: FoldState, number: int) -> NonFiniteError:
+        """Write a batch of the newest gathering beside the checkpoints, and say so."""
         path = self._folder / "nonfinite.safetensors"
-        numbers = self._numbers(order, state)
-        tensors = {f"targets.{task}": labels for task, labels in targets.items()}
-        tensors |= {"signals": signals, "windows": torch.from_numpy(numbers)}
-        place = {"fold": self._fold.index, "epoch": state.epoch, "step": state.step}
+        size = self._config.train.batch_size
+        first, numbers, windows = self._gathered
+        begin, end = ((number - first + one) * size for one in (0, 1))
+        batch = windows.part(begin, end)
+        tensors = {f"targets.{task}": labels for task, labels in batch.targets.items()}
+        tensors |= {"signals": batch.signals, "windows": torch.from_numpy(numbers[begin:end])}
+        place = {"fold": self._fold.index, "epoch": state.epoch, "step": number}
         save_checkpoint(path, tensors, {"kind": "batch", **place})
         return NonFiniteError(f"{error} The newest batch was saved as {str(path)!r}.")
 
 
-def _second_network(config: RunConfig) -> dict[str, Any] | None:
-    """Name and options of a network of another kind that is trained with the student, if any."""
-    is_beside = METHODS[config.method.name].teacher_model in ("beside", "optional")
-    if config.teacher is None or not is_beside:
-        return None
-    return config.teacher.model.model_dump()
-
-
 def _models(step: TrainStep) -> dict[Role, nn.Module]:
     return step.method.predictors(step.model, step.teacher.model)
-
-
-def _describe(config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar) -> ModelDescription:
-    return ModelDescription(
-        model_name=config.model.name,
-        model_options=config.model.options,
-        method_name=config.method.name,
-        method_options=config.method.options,
-        class_names={task: list(windows.class_names[task]) for task in windows.tasks},
-        channel_names=list(windows.channel_names),
-        num_channels=windows.num_channels,
-        window_samples=windows.window_samples,
-        sample_rate_hz=windows.sample_rate_hz,
-        selected=best.role,
-        epochs=dict(best.epochs),
-        validation_scores=dict(best.scores),
-        fold=fold.index,
-        data_name=windows.name,
-        teacher_model=_second_network(config),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from operator import is_
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from smoothdistill.ops.columns import plan_columns, to_columns_
 from smoothdistill.ops.linear import PRODUCTS, AdamNumbers, LinearProducts, make_products
 from smoothdistill.ops.product_choice import choose_products
 from smoothdistill.training.part_clock import PartClock
+from smoothdistill.training.skipped_steps import overflowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +88,7 @@ class FusedStep:
         precision: "float32", or "bfloat16": products of numbers rounded to bfloat16, everything
             else in float32.
         products: A name of `ops.linear.PRODUCTS`; None: the fastest for the first batch.
+        check_gradients: Whether gradients are looked at as well as the loss.
     """
 
     def __init__(
@@ -97,10 +100,28 @@ class FusedStep:
         *,
         precision: str = "float32",
         products: str | None = None,
+        check_gradients: bool = False,
     ) -> None:
         self.model, self.method, self.optimizer, self.teacher = model, method, optimizer, teacher
+        self._check_gradients = check_gradients
         self.products = "bfloat16" if precision == "bfloat16" else products
         self._plans: dict[int, _Plan] = {}
+
+    def __call__(
+        self, signals: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[MultitaskKDOutput, bool]:
+        """Train by one batch; the loss by parts, and whether the step was skipped."""
+        self.model.check_signals(signals)
+        plan, out = self.loss(signals, targets)
+        skip = not math.isfinite(out.total)
+        if not skip and self._check_gradients:
+            gradients = self.gradients(plan)
+            skip = bool(overflowed(gradients))
+            if not skip:
+                self.apply(gradients)
+        elif not skip:
+            self.update(plan)
+        return out, skip
 
     def plan_for(self, batch: int) -> _Plan:
         """Memory and products for a batch size."""

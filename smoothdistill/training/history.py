@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from smoothdistill.training.checkpoint import write_atomically
 from smoothdistill.training.roles import ROLES
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from smoothdistill.methods import LossParts
-    from smoothdistill.ops import MultitaskKDOutput
+    from jaxtyping import Float64
+
     from smoothdistill.training.roles import Role
 
 __all__ = [
@@ -31,10 +30,10 @@ __all__ = [
 
 
 class EpochMeter:
-    """Adds up the loss parts of an epoch, and reads the device only when it is flushed.
+    """Adds up the loss parts of an epoch.
 
-    Sums are kept in float64 and grow step by step, so that they do not depend on when the
-    meter is flushed. Steps whose loss is not finite are left out.
+    Sums are kept in float64 and grow step by step, so that they do not depend on when steps are
+    read. Steps whose loss is not finite are left out.
 
     Args:
         num_tasks: Number of tasks.
@@ -45,7 +44,7 @@ class EpochMeter:
         sums: Windows, total, then for each task cross-entropy, distillation, correct and
             labelled windows, then the further parts; losses are multiplied by the windows that they
             are means over.
-        last_total: Total of the newest step at the last flush; NaN before it.
+        last_total: Total of the newest step; NaN before the first.
     """
 
     def __init__(
@@ -54,34 +53,13 @@ class EpochMeter:
         self.num_tasks, self.others = num_tasks, others
         self.sums = np.zeros(2 + 4 * num_tasks + len(others)) if sums is None else sums.copy()
         self.last_total = math.nan
-        self._pending: list[MultitaskKDOutput | LossParts] = []
-        self._batch_sizes: list[int] = []
 
-    def add(self, out: MultitaskKDOutput | LossParts, batch_size: int) -> None:
-        """Take note of one step; nothing is read yet."""
-        self._pending.append(out)
-        self._batch_sizes.append(batch_size)
-
-    def flush(self) -> None:
-        """Read what was noted since the last flush: a few transfers, however many steps."""
-        if not self._pending:
-            return
-        total, cross_entropy, distillation, correct, valid = (
-            torch.stack([getattr(out, part) for out in self._pending]).cpu().double().numpy()
-            for part in ("total", "cross_entropy", "distillation", "num_correct", "num_valid")
-        )
-        sizes = np.array(self._batch_sizes, dtype=np.float64)
-        parts = np.stack([cross_entropy * valid, distillation * valid, correct, valid], axis=2)
-        rows = np.column_stack([sizes, total * sizes, parts.reshape(len(sizes), -1)])
-        if self.others:
-            named = torch.stack([_named(out, self.others) for out in self._pending])
-            others = named.cpu().double().numpy() * sizes[:, None]
-            rows = np.column_stack([rows, others])
-        for row in rows[np.isfinite(total)]:
-            self.sums += row
-        self.last_total = float(total[-1])
-        self._pending.clear()
-        self._batch_sizes.clear()
+    def add(self, rows: Float64[np.ndarray, "steps sums"]) -> None:
+        """Add steps up, from `StepLog.read`."""
+        for row in rows:
+            self.last_total = float(row[1] / row[0])
+            if math.isfinite(self.last_total):
+                self.sums += row
 
     def means(self) -> list[float]:
         """Mean total; cross-entropy, distillation and accuracy of each task; further parts."""
@@ -90,11 +68,6 @@ class EpochMeter:
         for part in self.sums[2:end].reshape(self.num_tasks, 4):
             values += [_ratio(number, part[3]) for number in part[:3]]
         return values + [_ratio(number, self.sums[0]) for number in self.sums[end:]]
-
-
-def _named(out: MultitaskKDOutput | LossParts, names: Sequence[str]) -> torch.Tensor:
-    others = getattr(out, "others", {})
-    return torch.stack([others[name] for name in names])
 
 
 def _ratio(numerator: float, denominator: float) -> float:

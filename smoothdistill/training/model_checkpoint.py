@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from smoothdistill.splits import Fold
+    from smoothdistill.training.config import RunConfig
+    from smoothdistill.training.fold_state import BestSoFar
     from smoothdistill.training.roles import Role
+    from smoothdistill.windows import Windows
 
 __all__ = ["ModelCheckpoint", "ModelDescription"]
 
@@ -69,6 +73,29 @@ class ModelDescription:
     fold: int
     data_name: str = "custom"
     teacher_model: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls, config: RunConfig, windows: Windows, fold: Fold, best: BestSoFar
+    ) -> ModelDescription:
+        """The description of a fold's networks, in their best epochs."""
+        return cls(
+            model_name=config.model.name,
+            model_options=config.model.options,
+            method_name=config.method.name,
+            method_options=config.method.options,
+            class_names={task: list(windows.class_names[task]) for task in windows.tasks},
+            channel_names=list(windows.channel_names),
+            num_channels=windows.num_channels,
+            window_samples=windows.window_samples,
+            sample_rate_hz=windows.sample_rate_hz,
+            selected=best.role,
+            epochs=dict(best.epochs),
+            validation_scores=dict(best.scores),
+            fold=fold.index,
+            data_name=windows.name,
+            teacher_model=_second_network(config),
+        )
 
     @property
     def num_classes(self) -> dict[str, int]:
@@ -193,3 +220,11 @@ class ModelCheckpoint:
             model = self.description.build(chosen)
         model.load_state_dict(self.weights[chosen])
         return model.eval()
+
+
+def _second_network(config: RunConfig) -> dict[str, Any] | None:
+    """Name and options of a network of another kind that is trained with the student, if any."""
+    is_beside = METHODS[config.method.name].teacher_model in ("beside", "optional")
+    if config.teacher is None or not is_beside:
+        return None
+    return config.teacher.model.model_dump()

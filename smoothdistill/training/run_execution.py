@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from smoothdistill.training.run_folder import (
     write_text,
 )
 from smoothdistill.training.teacher_run import TeacherRun
+from smoothdistill.training.turns import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,9 +46,25 @@ if TYPE_CHECKING:
     from smoothdistill.splits import Fold
     from smoothdistill.training.config import ModelConfig, RunConfig
     from smoothdistill.training.fold_state import FoldState
+    from smoothdistill.training.turns import Turns
     from smoothdistill.windows import Windows
 
-__all__ = ["begin_run", "device_of", "resume_run", "windows_of_run"]
+__all__ = ["Manner", "begin_run", "device_of", "resume_run", "windows_of_run"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run is executed, which does not change what it computes.
+
+    Attributes:
+        show: Whether to report on stderr; None: on a terminal.
+        side_by_side: Whether the folds are trained by turns, on a GPU.
+        title: What reports call it, where it is not what was asked for itself.
+    """
+
+    show: bool | None = None
+    side_by_side: bool = False
+    title: str = ""
 
 
 def begin_run(
@@ -54,11 +72,10 @@ def begin_run(
     windows: Windows,
     folder: Path | None,
     device: torch.device,
+    manner: Manner,
     *,
     is_given: bool,
-    show: bool | None,
-    title: str = "",
-) -> Run:
+) -> Turns[Run]:
     """Make a run folder, and train into it.
 
     Args:
@@ -66,9 +83,8 @@ def begin_run(
         windows: All windows.
         folder: The run folder; by default a new one in ``runs``.
         device: Where to train.
+        manner: How to.
         is_given: Whether the windows were handed over, and cannot be loaded again by their name.
-        show: Whether to report on stderr; None: on a terminal.
-        title: What reports call it, where it is not what was asked for itself.
     """
     folds = make_split(config.split, windows)
     facts = _facts(config, windows)  # what cannot be built is found out before there is a folder
@@ -80,25 +96,19 @@ def begin_run(
     write_json(folder / "splits.json", describe_splits(windows, folds, config.split))
     # The last one: a folder with a configuration has the others too, and can be gone on with.
     write_text(folder / "config.toml", config.to_toml())
-    return _execute(config, windows, folds, folder, device, about, facts, show, title=title)
+    return (yield from _execute(config, windows, folds, folder, device, about, facts, manner))
 
 
 def resume_run(
-    run: Run,
-    data: Windows | None,
-    show: bool | None,
-    *,
-    teacher: Path | None = None,
-    title: str = "",
-) -> Run:
+    run: Run, data: Windows | None, manner: Manner, *, teacher: Path | None = None
+) -> Turns[Run]:
     """What `Trainer.resume` does; see there.
 
     Args:
         run: The run, finished or not.
         data: Its windows; None: they are loaded.
-        show: Whether to report on stderr; None: on a terminal.
+        manner: How to train what is missing.
         teacher: Folder of the teacher's finished run, where the configuration names none.
-        title: What reports call it, where it is not what was asked for itself.
     """
     config, folder = run.config, str(run.folder)
     about, splits = read_json(run.folder / "data.json"), read_json(run.folder / "splits.json")
@@ -115,7 +125,11 @@ def resume_run(
             f"describes others in {folder!r} instead."
         )
     facts = _facts(config, windows)
-    return _execute(config, windows, folds, run.folder, device, about, facts, show, teacher, title)
+    return (
+        yield from _execute(
+            config, windows, folds, run.folder, device, about, facts, manner, teacher
+        )
+    )
 
 
 def windows_of_run(run: Run, given: Windows | None, name: str = "data") -> Windows:
@@ -152,9 +166,9 @@ def _teacher_run(
     folds: Sequence[Fold],
     folder: Path,
     about: Mapping[str, Any],
-    show: bool | None,
+    manner: Manner,
     given: Path | None,
-) -> TeacherRun | None:
+) -> Turns[TeacherRun | None]:
     """The finished run of the teacher, for methods with one that is trained before."""
     if config.teacher is None or METHODS[config.method.name].teacher_model != "trained":
         return None
@@ -168,16 +182,15 @@ def _teacher_run(
                 "`out` must hold no other run as its `teacher`, but "
                 f"{str(own)!r} is of another configuration instead."
             )
-        run = resume_run(run, windows, show, title="teacher")
+        run = yield from resume_run(run, windows, replace(manner, title="teacher"))
     else:
-        run = begin_run(
+        run = yield from begin_run(
             config.of_teacher(),
             windows,
             own,
             device_of(config.train.device),
+            replace(manner, title="teacher"),
             is_given=about.get("source") == "given",
-            show=show,
-            title="teacher",
         )
     return TeacherRun(run, config.teacher.role, folds, str(about["fingerprint"]))
 
@@ -190,10 +203,9 @@ def _execute(
     device: torch.device,
     about: Mapping[str, Any],
     facts: dict[str, Any],
-    show: bool | None,
+    manner: Manner,
     teacher_folder: Path | None = None,
-    title: str = "",
-) -> Run:
+) -> Turns[Run]:
     """Run every fold that is not finished, after the teacher's, then write the results."""
     begun = time.perf_counter()
     write_json(folder / "environment.json", describe_environment(device))
@@ -208,8 +220,8 @@ def _execute(
         num_steps=epochs * sum(steps_per_epoch(fold, config.train.batch_size) for fold in folds),
         num_folds=len(folds),
         num_epochs=epochs,
-        show=sys.stderr.isatty() if show is None else show,
-        title=title,
+        show=sys.stderr.isatty() if manner.show is None else manner.show,
+        title=manner.title,
     )
 
     num_rows_written: int | None = None
@@ -218,39 +230,48 @@ def _execute(
         is_final = state != "running"
         write_json(folder / "status.json", {"state": state, **more}, survives_power_loss=is_final)
 
+    def on_save(index: int, state: FoldState) -> None:
+        nonlocal num_rows_written
+        states[index] = state
+        num_rows = sum(len(one.history.rows) for one in states.values())
+        if num_rows != num_rows_written:
+            _write_history(folder, config, windows, states)
+            num_rows_written = num_rows
+        note("running", fold=index, epoch=state.epoch, step=state.step)
+
+    def train(place: int, fold: Fold) -> Turns[None]:
+        path = fold_folder(folder, fold.index)
+        path.mkdir(exist_ok=True)
+        trainer = FoldTrainer(
+            config,
+            windows,
+            data,
+            fold,
+            path,
+            identity={
+                **identity,
+                "split": split_digest(fold)[:16],
+                **({} if teacher is None else {"teacher": teacher.digest(fold.index)}),
+            },
+            stop=stop,
+            progress=progress,
+            place=place,
+            on_save=partial(on_save, fold.index),
+            teacher=teacher,
+        )
+        states[fold.index] = yield from trainer.run()
+
     try:
-        teacher = _teacher_run(config, windows, folds, folder, about, show, teacher_folder)
+        teacher = yield from _teacher_run(
+            config, windows, folds, folder, about, manner, teacher_folder
+        )
         with StopRequest() as stop, progress:
-            for place, fold in enumerate(folds, start=1):
-
-                def on_save(state: FoldState, index: int = fold.index) -> None:
-                    nonlocal num_rows_written
-                    states[index] = state
-                    num_rows = sum(len(one.history.rows) for one in states.values())
-                    if num_rows != num_rows_written:
-                        _write_history(folder, config, windows, states)
-                        num_rows_written = num_rows
-                    note("running", fold=index, epoch=state.epoch, step=state.step)
-
-                path = fold_folder(folder, fold.index)
-                path.mkdir(exist_ok=True)
-                states[fold.index] = FoldTrainer(
-                    config,
-                    windows,
-                    data,
-                    fold,
-                    path,
-                    identity={
-                        **identity,
-                        "split": split_digest(fold)[:16],
-                        **({} if teacher is None else {"teacher": teacher.digest(fold.index)}),
-                    },
-                    stop=stop,
-                    progress=progress,
-                    place=place,
-                    on_save=on_save,
-                    teacher=teacher,
-                ).run()
+            trainings = [train(place, fold) for place, fold in enumerate(folds, start=1)]
+            if manner.side_by_side and device.type == "cuda":
+                yield from side_by_side(trainings, device)
+            else:
+                for training in trainings:
+                    yield from training
     except (KeyboardInterrupt, SystemExit):
         note("interrupted")
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,22 +17,25 @@ from smoothdistill.training.config import require_precision
 from smoothdistill.training.cuda_graph import GraphedSteps
 from smoothdistill.training.device_step import DeviceStep
 from smoothdistill.training.fused_step import FusedStep, saved_products, why_not_fused
+from smoothdistill.training.host_step import HostStep
 from smoothdistill.training.optimizer_state import (
     flat_optimizer_state,
     nested_optimizer_state,
     parts_of_state,
 )
 from smoothdistill.training.parameter_places import ParameterPlaces
-from smoothdistill.training.skipped_steps import SkippedSteps, overflowed
+from smoothdistill.training.skipped_steps import SkippedSteps
+from smoothdistill.training.step_log import StepLog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
 
     from smoothdistill.methods import LossParts
     from smoothdistill.ops import MultitaskKDOutput
     from smoothdistill.optim import EMATeacher
+    from smoothdistill.training.batches import Batch
 
     ByTask = Mapping[str, Tensor]
 
@@ -85,7 +87,8 @@ class TrainStep:
         teacher: The `EMATeacher`; its module is ``teacher.model``.
         method: The method.
         optimizer: The `AdamEMA`.
-        num_steps: Calls so far, skipped ones included.
+        num_steps: Steps so far, skipped ones included.
+        log: The loss by parts of the steps of `over`.
 
     Raises:
         TypeError: If an option is of the wrong kind.
@@ -148,27 +151,37 @@ class TrainStep:
             capturable=next(model.parameters()).is_cuda and self.teacher.schedule is None,
         )
         self.num_steps, self._lr = 0, lr
-        self._check_gradients = check_gradients
         self._check_every_steps = check_every_steps
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._buffers = list(model.buffers())
         self._device = self._parameters[0].device
         self._on_cpu = self._device.type == "cpu"
         self._skips = SkippedSteps(self._device, max_consecutive_skips)
         self.path, self.precision = path, precision
         require_number_format(precision, self._device)
         self._places = ParameterPlaces(model)
+        self._step_on_host = HostStep(
+            self._loss, model, self.optimizer, check_gradients=check_gradients
+        )
         self._step_on_device = DeviceStep(
             self._loss, model, self.optimizer, self._skips, check_gradients=check_gradients
         )
+        self.log = StepLog(self._device, method.other_parts)
         self._graphs: GraphedSteps[MultitaskKDOutput | LossParts] | None = None
         is_on_gpu = kernels_for(self._parameters[0], "adam_ema_") is not None and not self._on_cpu
         if path == "auto" and is_on_gpu and self.optimizer.capturable:
-            self._graphs = GraphedSteps(self._step_on_device, self.optimizer.write_rates)
+            self._graphs = GraphedSteps(
+                self._step_on_device, self.optimizer.write_rates, self.log.write
+            )
         self._fused: FusedStep | None = None
         if path != "general" and isinstance(model, MTLNet) and method.is_of_logits:
             self._fused = FusedStep(
-                model, method, self.optimizer, self.teacher, precision=precision, products=products
+                model,
+                method,
+                self.optimizer,
+                self.teacher,
+                precision=precision,
+                products=products,
+                check_gradients=check_gradients,
             )
         reason = why_not_fused(model, self.optimizer, self.teacher)
         if not method.is_of_logits:
@@ -214,6 +227,22 @@ class TrainStep:
             NonFiniteError: If too many steps in a row had a loss that is not finite.
             ValueError: If the method has no use for `taught`.
         """
+        self._prepare(taught)
+        out: MultitaskKDOutput | LossParts
+        if self._fused is not None and self._can_fuse(signals):
+            out, skip = self._fused(signals, targets)
+        elif self._on_cpu:
+            out, skip = self._step_on_host(signals, targets, taught)
+        else:
+            out, skip = (self._graphs or self._step_on_device)(signals, targets, taught), False
+        self.num_steps += 1
+        if self._on_cpu:
+            self._skips.note(skip)
+        if skip or (not self._on_cpu and self.num_steps % self._check_every_steps == 0):
+            self.check_finite()
+        return out
+
+    def _prepare(self, taught: ByTask | None) -> None:
         if taught is not None and not self.method.learns_from_logits:
             raise ValueError(
                 f"`taught` must be None for the method {self.method.name}, but is given instead."
@@ -221,9 +250,35 @@ class TrainStep:
         if not self.model.training:
             self.model.train()
         self._places.require_unchanged()
-        if self._fused is not None and self._can_fuse(signals):
-            return self._step_fused(self._fused, signals, targets)
-        return self._step_by_autograd(signals, targets, taught)
+
+    def over(self, windows: Batch, batch_size: int) -> Iterator[int]:
+        """Train by batches that lie one after another, one for each item that is taken.
+
+        What `__call__` would return goes to `log`. With CUDA graphs a step is one launch, and
+        looking at the counters of skipped steps is left to the caller, by `check_finite`.
+
+        Args:
+            windows: The windows of all batches, on the model's device.
+            batch_size: Windows of a batch, at least 1; the last one may be smaller.
+
+        Yields:
+            The number of windows of each batch.
+
+        Raises:
+            NonFiniteError, ValueError: As for `__call__`.
+        """
+        if self._graphs is not None:
+            self._graphs.load(windows)
+        for begin in range(0, len(windows.signals), batch_size):
+            batch = windows.part(begin, begin + batch_size)
+            if self._graphs is None:
+                self.log.write(self(batch.signals, batch.targets, taught=batch.taught))
+            else:
+                self._prepare(windows.taught)
+                self._graphs.train(len(batch.signals))
+                self.num_steps += 1
+            self.log.note(len(batch.signals))
+            yield len(batch.signals)
 
     @property
     def is_fused(self) -> bool:
@@ -247,42 +302,6 @@ class TrainStep:
             )
         return fits and reason is None and len(signals) > 0
 
-    def _step_fused(
-        self, fused: FusedStep, signals: Tensor, targets: Mapping[str, Tensor]
-    ) -> MultitaskKDOutput:
-        assert isinstance(self.model, MTLNet)
-        self.model.check_signals(signals)
-        plan, out = fused.loss(signals, targets)
-        self.num_steps += 1
-        skip = not math.isfinite(out.total)
-        if not skip and self._check_gradients:
-            gradients = fused.gradients(plan)
-            skip = bool(overflowed(gradients))
-            if not skip:
-                fused.apply(gradients)
-        elif not skip:
-            fused.update(plan)
-        self._note_skip(skip)
-        return out
-
-    def _step_by_autograd(
-        self, signals: Tensor, targets: ByTask, taught: ByTask | None = None
-    ) -> MultitaskKDOutput | LossParts:
-        if self._on_cpu:
-            old_buffers = [buffer.clone() for buffer in self._buffers]
-            out = self._loss(signals, targets, taught)
-            self.num_steps += 1
-            self._update_on_cpu(out.total, old_buffers)
-            return out._replace(total=out.total.detach())
-        if self._graphs is not None and taught is None:
-            out = self._graphs(signals, targets)
-        else:
-            out = self._step_on_device(signals, targets, taught)
-        self.num_steps += 1
-        if self.num_steps % self._check_every_steps == 0:
-            self.check_finite()
-        return out
-
     def _loss(
         self, signals: Tensor, targets: ByTask, taught: ByTask | None
     ) -> MultitaskKDOutput | LossParts:
@@ -294,26 +313,6 @@ class TrainStep:
             cache_enabled=self._on_cpu,  # a captured graph cannot tell what the cache holds
         ):
             return self.method.batch_loss(self.model, self.teacher.model, signals, targets, **given)
-
-    def _update_on_cpu(self, total: Tensor, old_buffers: list[Tensor]) -> None:
-        skip = not math.isfinite(total.detach())  # on a CPU the value is there already: no sync
-        self.optimizer.zero_grad(set_to_none=True)
-        if not skip:
-            total.backward()  # type: ignore[no-untyped-call]
-            skip = self._check_gradients and bool(overflowed(p.grad for p in self._parameters))
-        if skip:
-            self.optimizer.zero_grad(set_to_none=True)
-            for buffer, old in zip(self._buffers, old_buffers, strict=True):
-                buffer.copy_(old)
-        else:
-            self.optimizer.step()
-        self._note_skip(skip)
-
-    def _note_skip(self, skip: bool) -> None:
-        """Keep count on a CPU; too many in a row are an error."""
-        self._skips.note(skip)
-        if skip:
-            self.check_finite()
 
     def time_parts(
         self, signals: Tensor, targets: Mapping[str, Tensor], num_rounds: int = 50

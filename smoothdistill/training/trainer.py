@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from smoothdistill.training.config import RunConfig
 from smoothdistill.training.data_source import load_windows
 from smoothdistill.training.run import Run
-from smoothdistill.training.run_execution import begin_run, device_of, resume_run
+from smoothdistill.training.run_execution import Manner, begin_run, device_of, resume_run
 from smoothdistill.training.run_folder import require_free
+from smoothdistill.training.turns import in_one_go
 from smoothdistill.windows import Windows
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Trainer:
         teacher: Keys of `config.TeacherConfig`, such as ``{"model": {"name": "mtl-net"}}``, for
             methods that learn from a network of another kind.
         progress: Whether to report on stderr; by default only on a terminal.
+        side_by_side: Whether a GPU trains all folds at once, each on a stream of its own: small
+            networks leave most of it idle. It must hold them all; what a fold computes does not
+            depend on the others. On a CPU they are trained one after the other.
         **train_options: Further keys of `config.TrainConfig`, such as `standardize`.
 
     Raises:
@@ -64,6 +68,7 @@ class Trainer:
         model_options: Mapping[str, Any] | None = None,
         teacher: Mapping[str, Any] | None = None,
         progress: bool | None = None,
+        side_by_side: bool = False,
         **train_options: Any,
     ) -> None:
         table: dict[str, Any] = {
@@ -82,14 +87,19 @@ class Trainer:
             table["teacher"] = dict(teacher)
         self.config = RunConfig.from_table(table)
         self.out = None if out is None else Path(out)
-        self.progress = progress
+        self.progress, self.side_by_side = progress, side_by_side
 
     @classmethod
     def from_config(
-        cls, config: RunConfig, *, out: str | Path | None = None, progress: bool | None = None
+        cls,
+        config: RunConfig,
+        *,
+        out: str | Path | None = None,
+        progress: bool | None = None,
+        side_by_side: bool = False,
     ) -> Trainer:
         """A trainer for a configuration; `fit` without arguments then loads its data."""
-        trainer = cls(out=out, progress=progress)
+        trainer = cls(out=out, progress=progress, side_by_side=side_by_side)
         trainer.config = config
         return trainer
 
@@ -135,11 +145,16 @@ class Trainer:
         device = device_of(config.train.device)
         windows = data if isinstance(data, Windows) else load_windows(config.data)
         is_given = isinstance(data, Windows)
-        return begin_run(config, windows, self.out, device, is_given=is_given, show=self.progress)
+        manner = Manner(self.progress, self.side_by_side)
+        return in_one_go(begin_run(config, windows, self.out, device, manner, is_given=is_given))
 
     @staticmethod
     def resume(
-        folder: str | Path, *, data: Windows | None = None, progress: bool | None = None
+        folder: str | Path,
+        *,
+        data: Windows | None = None,
+        progress: bool | None = None,
+        side_by_side: bool = False,
     ) -> Run:
         """Go on with a run that was interrupted; the result is what it would have been.
 
@@ -151,6 +166,7 @@ class Trainer:
             data: The same windows again, where the run was started with windows rather than
                 with a configuration that names a data set.
             progress: Whether to report on stderr; by default only on a terminal.
+            side_by_side: As for the trainer.
 
         Returns:
             The finished run.
@@ -163,4 +179,4 @@ class Trainer:
             NonFiniteError: If too many losses in a row were not finite.
             KeyboardInterrupt, SystemExit: After a signal, as with `fit`.
         """
-        return resume_run(Run(folder), data, progress)
+        return in_one_go(resume_run(Run(folder), data, Manner(progress, side_by_side)))

@@ -67,9 +67,7 @@ def cuda_module_on_cpu() -> Any:
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """A device on which the ops run the CUDA kernels, whatever the environment chose."""
     if request.param == "cpu":
-        monkeypatch.setitem(
-            _backend._modules, "cpu", request.getfixturevalue("cuda_module_on_cpu")
-        )
+        monkeypatch.setitem(_backend._modules, "cpu", request.getfixturevalue("cuda_module_on_cpu"))
         yield torch.device("cpu")
         return
     monkeypatch.setitem(_backend._modules, "cuda", request.getfixturevalue("cuda_module"))

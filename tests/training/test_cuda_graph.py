@@ -6,6 +6,7 @@ import copy
 import warnings
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from smoothdistill.models import MTLNet
 from smoothdistill.ops import _backend
 from smoothdistill.optim import AdamEMA
 from smoothdistill.training import TrainStep
+from smoothdistill.training.batches import Batch
 from smoothdistill.training.cuda_graph import GraphedSteps
 from smoothdistill.training.device_step import DeviceStep
 from smoothdistill.training.skipped_steps import SkippedSteps
+from smoothdistill.training.step_log import StepLog
 
 CLASSES = {"activity": 5, "placement": 3}
 
@@ -107,7 +110,7 @@ def test_a_step_on_the_device_is_that_of_a_cpu(on_device):
 def test_graphs_are_made_once_for_each_size_of_batch(on_device):
     step, plain, optimizer, _ = on_device
     recorder = Recorder()
-    steps = GraphedSteps(step, optimizer.write_rates, recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
     outs, expected = [], []
     for number in range(20):
         batch = _batch(number, size=5 if number % 4 == 3 else 8)
@@ -125,16 +128,56 @@ def test_graphs_are_made_once_for_each_size_of_batch(on_device):
 def test_a_rate_is_written_before_each_replay(on_device):
     step, _, optimizer, _ = on_device
     prepared = []
-    steps = GraphedSteps(step, lambda: prepared.append(optimizer.write_rates()), Recorder())
+    steps = GraphedSteps(step, lambda: prepared.append(optimizer.write_rates()), capture=Recorder())
     for number in range(6):
         steps(*_batch(number))
     assert len(prepared) == 3 + 1, "before each replay, and before the capture"
 
 
+def test_batches_are_taken_from_what_was_loaded(on_device):
+    step, plain, optimizer, _ = on_device
+    recorder, log = Recorder(), StepLog(torch.device("cpu"))
+    steps = GraphedSteps(step, optimizer.write_rates, log.write, recorder)
+    for number, count in enumerate((30, 21, 30, 30, 30, 30, 8)):
+        signals, targets = _batch(number, size=count)
+        steps.load(Batch(signals, targets))
+        expected = []
+        for begin in range(0, count, 8):
+            batch = slice(begin, begin + 8)
+            parts = plain(signals[batch], {task: labels[batch] for task, labels in targets.items()})
+            expected.append([float(parts.total), *parts.num_correct.tolist()])
+            steps.train(len(signals[batch]))
+            log.note(len(signals[batch]))
+            if begin == 8:  # a step by itself takes nothing from the others
+                for one in (steps, plain):
+                    one(*_batch(100 + number))
+        rows = log.read()
+        assert rows[:, 0].tolist() == [min(8, count - begin) for begin in range(0, count, 8)]
+        found = np.column_stack([rows[:, 1] / rows[:, 0], rows[:, [4, 8]]])
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    _assert_equal(step, plain, optimizer)
+    assert steps.num_graphs == recorder.num_captures == 3, "of 8, and of 8 and 6 that are logged"
+
+
+def test_a_greater_load_takes_more_memory_and_other_graphs(on_device):
+    step, plain, optimizer, _ = on_device
+    recorder = Recorder()
+    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
+    for number, count in enumerate((40, 40, 56)):
+        signals, targets = _batch(number, size=count)
+        steps.load(Batch(signals, targets))
+        for begin in range(0, count, 8):
+            batch = slice(begin, begin + 8)
+            steps.train(8)
+            plain(signals[batch], {task: labels[batch] for task, labels in targets.items()})
+    assert (recorder.num_captures, steps.num_graphs) == (2, 1)
+    _assert_equal(step, plain, optimizer)
+
+
 def test_other_steps_are_captured_anew_at_once(on_device):
     step, plain, optimizer, _ = on_device
     recorder = Recorder()
-    steps = GraphedSteps(step, optimizer.write_rates, recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
     for number in range(8):
         if number in (5, 6):
             steps.clear()
@@ -154,7 +197,7 @@ def test_what_cannot_be_captured_is_run_eagerly_with_one_warning(on_device):
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     recorder = Failing()
-    steps = GraphedSteps(step, optimizer.write_rates, recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
     for number in range(3):
         steps(*_batch(number))
         plain(*_batch(number))
@@ -206,7 +249,7 @@ def test_a_graph_trains_as_its_step_does(method):
             step.optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
             outs[path] = step(*batch)
         torch.testing.assert_close(outs["auto"].total, outs["general"].total)
-    assert steps["auto"]._graphs._graphs.keys(), "nothing was captured"
+    assert steps["auto"]._graphs.num_graphs == 2, "one for each size"
     for mine, other in zip(*(step.model.parameters() for step in steps.values()), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
 

@@ -27,7 +27,7 @@ from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import remove_leftovers
 from smoothdistill.training.data_source import make_split
 from smoothdistill.training.interrupt import StopRequest
-from smoothdistill.training.run_execution import resume_run
+from smoothdistill.training.run_execution import Manner, resume_run
 from smoothdistill.training.run_folder import (
     describe_data,
     describe_splits,
@@ -36,6 +36,7 @@ from smoothdistill.training.run_folder import (
     write_json,
     write_text,
 )
+from smoothdistill.training.turns import in_one_go
 from smoothdistill.workers import torch_threads
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class CellTrainer:
                 _prepare(cell, folder)
                 assert cell.config is not None
                 windows = windows_of(cell.config.data, cell.fingerprint)
-                resume_run(Run(folder), windows, show=False, teacher=self._teacher_of(cell))
+                manner = Manner(show=False)
+                in_one_go(resume_run(Run(folder), windows, manner, teacher=self._teacher_of(cell)))
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 folder.mkdir(parents=True, exist_ok=True)
