@@ -23,17 +23,23 @@ import torch
 from torch import Tensor
 
 from smoothdistill.benchmark.step.case import LAYOUTS, StepCase
-from smoothdistill.benchmark.step.providers import PreparedStep
+from smoothdistill.benchmark.step.providers import PreparedStep, build_train_step
 from smoothdistill.benchmark.step.run import TUNED, check_equal_losses, prepare_steps
 from smoothdistill.benchmark.timing import Timing, compare
 from smoothdistill.ops import adam_ema_, multitask_kd_loss
+from smoothdistill.training import TrainStep
+from smoothdistill.training.batches import Batch
 from smoothdistill.training.environment import describe_environment
+from smoothdistill.training.turns import Turns, in_one_go, side_by_side
 
 OURS = "ours, float32"
 STEPS = (OURS, "ours, general path", "published form", TUNED, "tuned + torch.compile")
 BATCHES = (16, 64, 256, 1024)
+LOADED = "ours, batches on the device"
+TOGETHER, APART = "side by side", "one after the other"
 COPY = "copy of as many numbers"
 ADAM_BYTES = 36  # an element: five reads and four writes of float32
+STEP_BYTES = ADAM_BYTES + 16  # and reads by both forward passes and the backward one, a gradient
 Row = dict[str, Any]
 
 
@@ -125,6 +131,7 @@ def time_steps(bench: Bench) -> list[Row]:
             steps = prepare_steps(case, left_out=left_out, names=names)
             differences = check_equal_losses(case, steps)
             calls = {name: cycling(case, step) for name, step in steps.items()}
+            calls[LOADED] = loaded(case)
             timings = bench.by_turns(calls)
             before = bench.memory()
             for _ in range(bench.calls_per_round):
@@ -134,13 +141,76 @@ def time_steps(bench: Bench) -> list[Row]:
             for row in times_and_ratios(timings, OURS, place):
                 count, seconds = bench.launches(calls[row["provider"]])
                 row |= {"kernels": count, "kernel_microseconds": 1e6 * seconds}
-                row["largest_difference"] = differences[row["provider"]]
+                row["largest_difference"] = differences.get(row["provider"])
                 rows.append(row)
             rows[-len(timings)]["bytes_grown"] = bench.memory() - before
             rows += [{**place, "left_out": row["provider"], "reason": row["reason"]}
                      for row in left_out]  # fmt: skip
             gc.collect()
     return rows
+
+
+def loaded(case: StepCase) -> Callable[[], object]:
+    """A step as the trainer has it: its batch lies on the device, and the losses are read later."""
+    step, windows = build_train_step(case.model()), together(case.batches())
+
+    def steps() -> Iterator[int]:
+        while True:
+            for _ in range(6):
+                yield from step.over(windows, case.batch)
+            step.log.read()
+
+    taken = steps()
+    return lambda: next(taken)
+
+
+def together(batches: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> Batch:
+    """Batches one after another in one tensor of each kind."""
+    signals, targets = zip(*batches, strict=True)
+    return Batch(
+        torch.cat(signals), {task: torch.cat([of[task] for of in targets]) for task in targets[0]}
+    )
+
+
+def time_many(bench: Bench) -> list[Row]:
+    """Steps of 25 models, as of five folds with five seeds, by turns and one model after another.
+
+    Each must read and write its own weights, moments and average: `floor_microseconds` is what that
+    takes at the rate of a copy, which no way to launch the work can beat.
+    """
+    case = StepCase("axes", BATCHES[0] if bench.quick else 64, bench.device)
+    windows = together(case.batches())
+    steps = [build_train_step(case.model()) for _ in range(2 if bench.quick else 25)]
+    num_rounds = 1 if bench.quick else 6  # of eight batches each
+
+    def training(step: TrainStep) -> Turns[None]:
+        for _ in range(num_rounds):
+            for _ in step.over(windows, case.batch):
+                pass
+        yield
+        step.log.read()
+
+    device = torch.device(bench.device)
+    ways: dict[str, Callable[[], object]] = {
+        TOGETHER: lambda: in_one_go(side_by_side(map(training, steps), device)),
+        APART: lambda: [in_one_go(training(step)) for step in steps],
+    }
+    num_steps = num_rounds * len(case.batches()) * len(steps)
+    calls, bench.calls_per_round = bench.calls_per_round, 1
+    timings = {
+        name: Timing(timing.seconds / num_steps) for name, timing in bench.by_turns(ways).items()
+    }
+    source = torch.empty(1000 if bench.quick else 25_000_000, device=device)
+    target = torch.empty_like(source)
+    copy = bench.by_turns({COPY: lambda: target.copy_(source)})[COPY]
+    bench.calls_per_round = calls
+    rows = times_and_ratios(timings, TOGETHER, {"case": f"{len(steps)} models, {case.name}"})
+    num_weights = sum(weight.numel() for weight in steps[0].model.parameters())
+    floor = num_weights * STEP_BYTES * copy.median / (8 * source.numel())
+    return [
+        {**row, "floor_microseconds": 1e6 * floor, "kernels": 0.0, "kernel_microseconds": 0.0}
+        for row in rows
+    ]
 
 
 def time_adam(bench: Bench) -> list[Row]:
@@ -220,6 +290,7 @@ def table(rows: Sequence[Row]) -> str:
             f"  x{row['ratio']:.2f}"
             f"  {row['kernels']:.0f} kernels, {row['kernel_microseconds']:.1f} us"
             + (f", {rate:.0f} GB/s" if rate else "")
+            + (f", floor {row['floor_microseconds']:.1f} us" if "floor_microseconds" in row else "")
             + (f", memory +{row['bytes_grown']}" if "bytes_grown" in row else "")
         )
     return "\n".join(lines)
@@ -233,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args(arguments)
     bench = Bench(given.device, quick=given.quick)
-    rows = [*time_steps(bench), *time_adam(bench), *time_loss(bench)]
+    rows = [*time_steps(bench), *time_many(bench), *time_adam(bench), *time_loss(bench)]
     environment = describe_environment(torch.device(given.device))
     given.results.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1))
     print(table(rows))

@@ -12,6 +12,7 @@ mkdir -p "$results"
 # The CUDA kernels are opt-in; here they are what is tested and timed.
 # What was installed is what is tried, not the checkout, which has no kernels.
 export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 SMOOTHDISTILL_REQUIRE_CUDA=1 SMOOTHDISTILL_BACKEND=cuda
+export CUDA_DEVICE_MAX_CONNECTIONS=32 # streams that can be at work at a time; 8 by default
 
 summary=()
 failed=0
@@ -44,6 +45,7 @@ report=$results/$device.json
 part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps .
 part 'tests marked cuda' python3 -m pytest -m cuda -q tests/ops tests/optim tests/training
 part 'benches' python3 bench/gpu.py "$report"
+part 'an epoch' python3 bench/train/bench_epoch.py --layout axes --device cuda --out "${report%.json}-epoch.json"
 # Last, since they are slow, and each for a while only: every kernel is in the one file of tests.
 if command -v compute-sanitizer >/dev/null; then
   # torch's own allocator would hide an access beyond a tensor; without it each tensor is a block.

@@ -1,6 +1,7 @@
 """One epoch of training on windows of WISDM's size: the published protocol against ours.
 
     OMP_NUM_THREADS=1 python bench/train/bench_epoch.py [--root WISDM] [--layout axes]
+    OMP_NUM_THREADS=1 python bench/train/bench_epoch.py --device cuda --layout axes
 
 Published: a DataLoader that collates window by window, default Adam, a Python loop for the moving
 average, losses and accuracy read in every step, and for the published layout the two-dimensional
@@ -37,6 +38,7 @@ from smoothdistill.models import MTLNet
 from smoothdistill.splits import Fold
 from smoothdistill.training.batches import DeviceWindows
 from smoothdistill.training.config import RunConfig
+from smoothdistill.training.environment import describe_environment
 from smoothdistill.training.fold_state import FoldState
 from smoothdistill.training.fold_trainer import FoldTrainer
 from smoothdistill.training.history import EpochMeter
@@ -100,7 +102,7 @@ class EpochCase(StepCase):
     def model(self) -> MTLNet:
         """The model that both start from."""
         torch.manual_seed(0)
-        return MTLNet(dict(self.num_classes), layout=self.layout)
+        return MTLNet(dict(self.num_classes), layout=self.layout).to(self.device)
 
 
 def published_epoch(windows: Windows, case: EpochCase, order: np.ndarray) -> dict[str, float]:
@@ -115,7 +117,8 @@ def published_epoch(windows: Windows, case: EpochCase, order: np.ndarray) -> dic
     loader = torch.utils.data.DataLoader(data, batch_size=case.batch, sampler=order.tolist())
     total, begun, begun_process = 0.0, time.perf_counter(), time.process_time()
     for rows, *labels in loader:
-        total += prepared.step(rows, dict(zip(tasks, labels, strict=True))) * len(rows)
+        targets = {task: of.to(case.device) for task, of in zip(tasks, labels, strict=True)}
+        total += prepared.step(rows.to(case.device), targets) * len(rows)
     seconds, of_process = time.perf_counter() - begun, time.process_time() - begun_process
     return {"seconds": seconds, "of_process": of_process, "loss": total / len(order)}
 
@@ -148,7 +151,7 @@ def our_epoch(windows: Windows, case: EpochCase, order: np.ndarray) -> dict[str,
     train = {"epochs": 1, "batch_size": case.batch, "seed": 0, "standardize": False}
     config = RunConfig.from_table({"train": train})
     fold = Fold(0, np.sort(order), order[:1], order[:1])
-    data = DeviceWindows(windows, torch.device("cpu"))
+    data = DeviceWindows(windows, torch.device(case.device))
     with TemporaryDirectory() as folder:
         trainer = FoldTrainer(
             config, windows, data, fold, Path(folder), identity={}, stop=StopRequest(), place=1,
@@ -174,23 +177,23 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def run_child(who: str, path: str, layout: str) -> None:
+def run_child(who: str, path: str, layout: str, device: str) -> None:
     """Train for an epoch, and print one line of JSON."""
     torch.set_num_threads(1)
     windows = load_windows(Path(path))
     classes = tuple((task, int(values.max()) + 1) for task, values in windows.targets.items())
-    case = EpochCase(layout, BATCH, classes)
+    case = EpochCase(layout, BATCH, device, num_classes=classes)
     order = shuffled(np.arange(len(windows.signals)), 0, 0, 0)
     before = peak_bytes()
     found = {"published": published_epoch, "ours": our_epoch}[who](windows, case, order)
     print(json.dumps({**found, "before": before, "peak": peak_bytes()}))
 
 
-def run_epochs(path: Path, layout: str) -> dict[str, dict[str, float]]:
+def run_epochs(path: Path, layout: str, device: str = "cpu") -> dict[str, dict[str, float]]:
     """Both epochs, each in its own process; their mean losses are equal."""
     found = {}
     for who in ("published", "ours"):
-        command = [sys.executable, __file__, "--child", who, str(path), layout]
+        command = [sys.executable, __file__, "--child", who, str(path), layout, device]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
         found[who] = json.loads(done.stdout.splitlines()[-1])
@@ -244,12 +247,18 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="the recordings of WISDM 2019")
     parser.add_argument("--windows", type=int, default=NUM_WINDOWS)
     parser.add_argument("--layout", choices=("published", "axes"), default="published")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path, help="where to write the figures, too, as JSON")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         path = Path(folder) / "windows.npz"
         windows = read_windows(options.root) if options.root else make_windows(options.windows)
         save_windows(windows, options.windows, path)
-        print(*describe(run_epochs(path, options.layout)), sep="\n")
+        found = run_epochs(path, options.layout, options.device)
+    print(*describe(found), sep="\n")
+    if options.out is not None:
+        environment = describe_environment(torch.device(options.device))
+        options.out.write_text(json.dumps({"environment": environment, **found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def compare(
     backend: Annotated[
         str,
         typer.Option(
-            help="What trains several cells: processes, dask or ray; with threads it is one after "
-            "the other."
+            help="What trains several cells: processes, dask or ray; with threads they take turns "
+            "on a GPU, and on a CPU it is one after the other."
         ),
     ] = "processes",
     retry: Annotated[

@@ -19,6 +19,7 @@ __all__ = [
     "RunArgument",
     "SeedOption",
     "SetOption",
+    "SideBySideOption",
     "configuration",
     "torch_device",
 ]
@@ -53,6 +54,14 @@ QuietOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+SideBySideOption = Annotated[
+    bool,
+    typer.Option(
+        "--side-by-side",
+        help="Train all folds at once on a GPU, which small networks leave mostly idle. A CPU "
+        "trains one after the other.",
+    ),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, as `smoothdistill train` leaves it.")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from smoothdistill.commands.options import JsonOption, QuietOption, RunArgument
+from smoothdistill.commands.options import JsonOption, QuietOption, RunArgument, SideBySideOption
 
 __all__ = ["resume"]
 
 
-def resume(run: RunArgument, quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+def resume(
+    run: RunArgument,
+    side_by_side: SideBySideOption = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Go on with a run that was stopped; the result is what it would have been.
 
     Finished folds are kept. A finished run is reported again.
@@ -16,7 +21,7 @@ def resume(run: RunArgument, quiet: QuietOption = False, as_json: JsonOption = F
     from smoothdistill.training.trainer import Trainer
 
     try:
-        resumed = Trainer.resume(run, progress=not quiet)
+        resumed = Trainer.resume(run, progress=not quiet, side_by_side=side_by_side)
     except (KeyboardInterrupt, SystemExit) as stop:
         stop_with_hint(stop, run)
     finish(resumed, quiet=quiet, as_json=as_json)

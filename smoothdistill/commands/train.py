@@ -16,6 +16,7 @@ from smoothdistill.commands.options import (
     QuietOption,
     SeedOption,
     SetOption,
+    SideBySideOption,
     configuration,
 )
 
@@ -35,6 +36,7 @@ def train(
     out: OutOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
+    side_by_side: SideBySideOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +55,9 @@ def train(
         chosen = configuration(config, given, seed=seed, device=device)
     folder = out or default_folder(Path("runs"), f"{chosen.data.name}-{chosen.method.name}")
     try:
-        run = Trainer.from_config(chosen, out=folder, progress=not quiet).fit()
+        run = Trainer.from_config(
+            chosen, out=folder, progress=not quiet, side_by_side=side_by_side
+        ).fit()
     except (KeyboardInterrupt, SystemExit) as stop:
         stop_with_hint(stop, folder)
     finish(run, quiet=quiet, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -19,18 +19,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """While the block lasts, takes note of the first SIGINT or SIGTERM instead of dying of it.
 
-    Handlers are set in the main thread only, since Python allows no other, and the old ones are
-    put back at the end. The second signal ends the process at once, with 128 + its number.
+    Blocks may overlap; a signal is noted by all that are under way. Handlers are set in the main
+    thread only, since Python allows no other, and the old ones are put back after the last block.
+    The second signal ends the process at once, with 128 + its number.
     """
+
+    _under_way: ClassVar[list[StopRequest]] = []
+    _old_handlers: ClassVar[dict[signal.Signals, Any]] = {}
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
-        self._old_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._old_handlers[number] = signal.signal(number, self._take_note)
+            if not self._under_way:
+                for number in _SIGNALS:
+                    self._old_handlers[number] = signal.signal(number, _hear)
+            self._under_way.append(self)
         return self
 
     def __exit__(
@@ -39,13 +44,21 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
+        if self in self._under_way:
+            self._under_way.remove(self)
+            if not self._under_way:
+                for number, handler in self._old_handlers.items():
+                    signal.signal(number, handler)
 
-    def _take_note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is not None:
-            os._exit(128 + number)
-        self.signal_number = number
+    def note(self, number: int) -> None:
+        """Take note of a signal; the first one counts."""
+        self.signal_number = self.signal_number or number
+
+    @classmethod
+    def note_all(cls, number: int) -> None:
+        """Let all that are under way take note of a signal, as if it had come."""
+        for request in list(cls._under_way):
+            request.note(number)
 
     def requested(self) -> bool:
         """Whether a signal has come."""
@@ -61,3 +74,9 @@ class StopRequest:
         if self.signal_number == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt(sentence)
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    if any(request.requested() for request in StopRequest._under_way):
+        os._exit(128 + number)
+    StopRequest.note_all(number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -37,7 +38,7 @@ from smoothdistill.training.run_folder import (
     write_text,
 )
 from smoothdistill.training.teacher_run import TeacherRun
-from smoothdistill.training.turns import side_by_side
+from smoothdistill.training.turns import gains_by_turns, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from smoothdistill.windows import Windows
 
 __all__ = ["Manner", "begin_run", "device_of", "resume_run", "windows_of_run"]
+
+
+_DATA: WeakValueDictionary[tuple[str, torch.device], DeviceWindows] = WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ def _execute(
         "config": hashlib.sha256(config.to_toml().encode()).hexdigest()[:16],
         "data": str(about["fingerprint"])[:16],
     }
-    data = DeviceWindows(windows, device)
+    data = _on_device(windows, str(about["fingerprint"]), device)
     states: dict[int, FoldState] = {}
     epochs = config.train.epochs
     progress = Progress(
@@ -267,9 +271,9 @@ def _execute(
         )
         with StopRequest() as stop, progress:
             trainings = [train(place, fold) for place, fold in enumerate(folds, start=1)]
-            if manner.side_by_side and device.type == "cuda":
+            if manner.side_by_side and gains_by_turns(device):
                 yield from side_by_side(trainings, device)
-            else:
+            else:  # the first that fails ends the run
                 for training in trainings:
                     yield from training
     except (KeyboardInterrupt, SystemExit):
@@ -284,6 +288,15 @@ def _execute(
     write_results(folder, results, {**facts, "num_folds": len(folds), "seconds": seconds})
     note("finished", seconds=seconds, seconds_of_last_process=time.perf_counter() - begun)
     return Run(folder)
+
+
+def _on_device(windows: Windows, fingerprint: str, device: torch.device) -> DeviceWindows:
+    """The windows on the device, once for all runs that are under way there."""
+    key = (fingerprint, device)
+    data = _DATA.get(key)
+    if data is None:
+        data = _DATA[key] = DeviceWindows(windows, device)
+    return data
 
 
 def _is_finished(run: Run) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
@@ -11,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Turns", "in_one_go", "side_by_side"]
+__all__ = ["Turns", "gains_by_turns", "in_one_go", "side_by_side"]
 
 Result = TypeVar("Result")
 
@@ -29,7 +30,14 @@ def in_one_go(training: Turns[Result]) -> Result:
             return result
 
 
-def side_by_side(trainings: Iterable[Turns[Result]], device: torch.device) -> Turns[list[Result]]:
+def gains_by_turns(device: torch.device) -> bool:
+    """Whether models train faster side by side; a CPU is kept busy by one."""
+    return device.type == "cuda"
+
+
+def side_by_side(
+    trainings: Iterable[Turns[Result]], device: torch.device, most: int | None = None
+) -> Turns[list[Result]]:
     """Train several models by turns, each with a stream and random generators of its own.
 
     So what a training computes does not depend on who trains beside it. One that fails does not
@@ -37,7 +45,8 @@ def side_by_side(trainings: Iterable[Turns[Result]], device: torch.device) -> Tu
 
     Args:
         trainings: The trainings; nothing else may use the device in their turns.
-        device: Where they train.
+        device: Where they train; where there is nothing to gain, it is one after the other.
+        most: Trainings at a time, at least 1; None: all.
 
     Returns:
         Their results, in the same order.
@@ -45,14 +54,24 @@ def side_by_side(trainings: Iterable[Turns[Result]], device: torch.device) -> Tu
     Raises:
         BaseException: What the first of those that failed has raised, once all have ended.
     """
-    lanes = [_Lane(training, device) for training in trainings]
+    pending, lanes = iter(trainings), list[_Lane[Result]]()
+    under_way: list[_Lane[Result]] = []
+    if not gains_by_turns(device):
+        most = 1
     try:
-        while waiting := [lane for lane in lanes if not lane.is_done]:
-            for lane in waiting:
+        while True:
+            room = None if most is None else most - len(under_way)
+            begun = [_Lane(training, device) for training in islice(pending, room)]
+            lanes += begun
+            under_way += begun
+            if not under_way:
+                break
+            for lane in under_way:
                 lane.take_turn()
                 yield
+            under_way = [lane for lane in under_way if not lane.is_done]
     finally:
-        for lane in lanes:
+        for lane in under_way:
             lane.training.close()
     for lane in lanes:
         if lane.error is not None:
@@ -69,13 +88,14 @@ class _Lane(Generic[Result]):
         self.training = training
         self.is_done = False
         self.error: BaseException | None = None
-        self._device = device
+        self._is_on_gpu = device.type == "cuda"
         self._cpu_state = torch.get_rng_state()
-        if device.type == "cuda":
+        if self._is_on_gpu:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))
             # A graph keeps to the state that it was captured with: each lane has its own object.
-            self._generator = _generator_of(device).clone_state()
+            self._generator = _generator_of(device)
+            self._state = self._generator.clone_state()
 
     def take_turn(self) -> None:
         """Train up to the next wait, or to the end."""
@@ -92,10 +112,7 @@ class _Lane(Generic[Result]):
         outside = torch.get_rng_state()
         torch.set_rng_state(self._cpu_state)
         try:
-            if self._device.type == "cuda":
-                with self._on_gpu():
-                    yield
-            else:
+            with self._on_gpu() if self._is_on_gpu else nullcontext():
                 yield
         finally:
             self._cpu_state = torch.get_rng_state()
@@ -103,14 +120,13 @@ class _Lane(Generic[Result]):
 
     @contextmanager
     def _on_gpu(self) -> Iterator[None]:
-        generator = _generator_of(self._device)
-        outside = generator.graphsafe_get_state()
-        generator.graphsafe_set_state(self._generator)
+        outside = self._generator.graphsafe_get_state()
+        self._generator.graphsafe_set_state(self._state)
         try:
             with torch.cuda.stream(self._stream):
                 yield
         finally:
-            generator.graphsafe_set_state(outside)
+            self._generator.graphsafe_set_state(outside)
 
 
 def _generator_of(device: torch.device) -> torch.Generator:

@@ -22,7 +22,7 @@ from smoothdistill.evaluation.comparison import grid as grid_module
 from smoothdistill.evaluation.comparison.plan import cell_key, cell_state, make_plan
 from smoothdistill.evaluation.comparison.train_cell import CellTrainer
 from smoothdistill.methods import METHODS, Multitask
-from smoothdistill.training import Trainer
+from smoothdistill.training import Trainer, run_execution, turns
 
 TINY = """
 [data]
@@ -299,8 +299,8 @@ def test_a_signal_between_cells_stops_the_grid(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return train(self, cell)
 
-    train = CellTrainer.__call__
-    monkeypatch.setattr(CellTrainer, "__call__", stop)
+    train = CellTrainer.turns
+    monkeypatch.setattr(CellTrainer, "turns", stop)
     with pytest.raises(KeyboardInterrupt):
         compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
     assert not _cells(tmp_path)
@@ -378,7 +378,7 @@ def test_a_worker_that_is_killed_is_the_machines_fault(tmp_path, monkeypatch):
 
     monkeypatch.setattr(grid_module, "results", killed)
     with pytest.raises(OSError, match="A worker process was killed from outside"):
-        compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
+        compare(CompareConfig.from_toml(TINY), out=tmp_path, jobs=2, progress=False)
 
 
 def test_folders_that_hold_no_comparison(tmp_path):
@@ -446,6 +446,31 @@ def test_one_teacher_is_trained_for_all_who_learn_from_it(jobs, tmp_path):
         name = "predictions.csv.gz"
         mine = found.folder / cell.folder / name
         assert (run.folder / name).read_bytes() == mine.read_bytes()
+
+
+@pytest.mark.parametrize("jobs", [3, 100])
+def test_cells_by_turns_give_the_same_bytes(tmp_path, monkeypatch, jobs):
+    """A teacher is wanted by several at once, and is trained in the turns of one of them."""
+    config = CompareConfig.from_toml(TAUGHT)
+    alone = compare(config, out=tmp_path / "alone", progress=False).folder
+    under_way, most = 0, 0
+    execute = run_execution._execute
+
+    def counted(*arguments):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        run = yield from execute(*arguments)
+        under_way -= 1
+        return run
+
+    monkeypatch.setattr(turns, "gains_by_turns", lambda device: True)
+    monkeypatch.setattr(run_execution, "_execute", counted)
+    found = compare(config, out=tmp_path / "out", jobs=jobs, backend="threads", progress=False)
+    assert 1 < most <= jobs
+    assert len(_cells(found.folder)) == 10, "none twice"
+    for name in ("scores.csv", "per_subject.csv", "differences.csv", "table.md"):
+        assert (found.folder / name).read_bytes() == (alone / name).read_bytes(), name
 
 
 def test_a_teacher_that_fails_fails_those_whom_it_would_teach(tmp_path, monkeypatch):

@@ -107,8 +107,8 @@ def compare(
             the same data and folds.
         out: Folder of the comparison; by default a new one in ``runs``.
         jobs: Cells to train at a time; -1 is one for each core.
-        backend: What trains several: "processes", "dask" or "ray". With "threads" it is one after
-            the other, since PyTorch's random generator is one for all of them.
+        backend: What trains several: "processes", "dask" or "ray". With "threads" they take turns
+            on a GPU, each on a stream of its own; on a CPU it is one after the other.
         retry: Whether cells that failed before are tried again.
         baseline: Label of the variant that differences are taken against, instead of the grid's.
         cells: Files `cells.zip` of other comparisons, here or on other machines, whose finished

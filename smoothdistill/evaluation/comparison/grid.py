@@ -19,7 +19,7 @@ from smoothdistill.workers import check_backend, count_workers, results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType, TracebackType
+    from types import TracebackType
     from typing import Self
 
 __all__ = ["check_jobs", "train_grid"]
@@ -47,8 +47,8 @@ def train_grid(
     Args:
         plan: The cells.
         out: Folder of the comparison.
-        jobs: Cells to train at a time. Threads share one random generator, so that with them it
-            is one after the other.
+        jobs: Cells to train at a time. With "threads" they take turns on a GPU, in this very
+            thread; on a CPU it is one after the other.
         backend: One of `workers.BACKENDS`.
         retry: Whether cells that failed are tried again.
         show: Whether to show a bar, which needs a terminal.
@@ -62,8 +62,8 @@ def train_grid(
     states = {cell.folder: cell_state(out / cell.folder)[0] for cell in plan.work}
     passed = {"finished"} if retry else {"finished", "failed"}
     todo = [cell for cell in plan.work if states[cell.folder] not in passed]
-    if backend == "threads" or num_workers == 1 or len(todo) == 1:
-        num_workers, backend = 1, "threads"  # which is this very thread
+    if num_workers == 1 or len(todo) == 1:
+        backend = "threads"
     stop_file = out / "cells" / f".stop-{os.getpid()}"
     stop_file.unlink(missing_ok=True)
     trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend, retry=retry)
@@ -71,7 +71,11 @@ def train_grid(
     try:
         with _GridStop(stop_file) as stop, bar:
             try:
-                with closing(results(trainer, todo, num_workers, backend)) as outcomes:
+                if backend == "threads":
+                    outcomes = trainer.here(todo, num_workers or 1)
+                else:
+                    outcomes = results(trainer, todo, num_workers, backend)
+                with closing(outcomes):
                     for outcome in outcomes:
                         bar.advance(outcome)
             except RuntimeError as error:
@@ -122,8 +126,8 @@ class _GridStop(StopRequest):
         super().__init__()
         self._stop_file = stop_file
 
-    def _take_note(self, number: int, frame: FrameType | None) -> None:
-        super()._take_note(number, frame)
+    def note(self, number: int) -> None:
+        super().note(number)
         self._stop_file.touch()
 
 

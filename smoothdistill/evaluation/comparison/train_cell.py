@@ -1,4 +1,4 @@
-"""One cell in whatever process it is: prepared, trained or resumed, and marked if it fails."""
+"""Cells in whatever process it is: prepared, trained or resumed, and marked if they fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+import torch
+from filelock import FileLock, Timeout
 
 from smoothdistill.errors import CheckpointError, DataError
 from smoothdistill.evaluation.comparison.plan import (
@@ -27,7 +28,7 @@ from smoothdistill.training import Run
 from smoothdistill.training.checkpoint import remove_leftovers
 from smoothdistill.training.data_source import make_split
 from smoothdistill.training.interrupt import StopRequest
-from smoothdistill.training.run_execution import Manner, resume_run
+from smoothdistill.training.run_execution import Manner, device_of, resume_run
 from smoothdistill.training.run_folder import (
     describe_data,
     describe_splits,
@@ -36,21 +37,26 @@ from smoothdistill.training.run_folder import (
     write_json,
     write_text,
 )
-from smoothdistill.training.turns import in_one_go
+from smoothdistill.training.turns import in_one_go, side_by_side
 from smoothdistill.workers import torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from torch import nn
+
+    from smoothdistill.training.turns import Turns
 
 __all__ = ["CellTrainer", "Outcome"]
 
 _LOOK_EVERY_SECONDS = 0.2
+_LOCK_SECONDS = 0.001  # that others wait for somebody who waits for a cell
 
 # PyTorch's random generator is one for all threads of a process: two cells at once would take
 # each other's numbers, and no result would come twice.
 _ONE_AT_A_TIME = threading.Lock()
+
+_NUM_THREADS = 1  # of PyTorch's, wherever a cell is trained: sums of several have other bits
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)  # by identity: Dask hashes its tasks
 class CellTrainer:
-    """Trains one cell after the other; sent to worker processes.
+    """Trains one cell after the other in worker processes, or several by turns in this one.
 
     Attributes:
         out: Folder of the comparison.
@@ -92,53 +98,86 @@ class CellTrainer:
     retry: bool = False
 
     def __call__(self, cell: Cell) -> Outcome:
-        """Train a cell to its end, or to where a signal stops it.
+        """What a worker does: train a cell to its end, or to where a signal stops it."""
+        with _ONE_AT_A_TIME, torch_threads(_NUM_THREADS), self._watch():
+            self._settle_in()
+            try:
+                return in_one_go(self.turns(cell))
+            except (KeyboardInterrupt, SystemExit):  # the state is saved
+                pass
+        return self._left(cell)
+
+    def here(self, cells: Sequence[Cell], most: int) -> Generator[Outcome, None, None]:
+        """Train cells in this very thread, and say of each what has become of it.
+
+        Args:
+            cells: The cells.
+            most: Cells to train at a time where they are trained on a GPU, by turns; on a CPU it is
+                one after the other.
 
         Raises:
-            KeyboardInterrupt, SystemExit: After a signal, where this is no worker.
+            KeyboardInterrupt, SystemExit: After a signal.
         """
-        with _ONE_AT_A_TIME:
-            folder = self.out / cell.folder
-            if self._must_stop():
-                return self._left(cell)
-            with torch_threads(1):  # wherever it is trained: sums of several have other bits
-                if not self.is_worker:
-                    return self._train(cell, folder)
-                self._settle_in()
-                with self._watch():
-                    try:
-                        return self._train(cell, folder)
-                    except (KeyboardInterrupt, SystemExit):  # the state is saved
-                        pass
-            return self._left(cell)
+        ended: list[Outcome] = []
 
-    def _train(self, cell: Cell, folder: Path) -> Outcome:
+        def train(cell: Cell) -> Turns[None]:
+            ended.append((yield from self.turns(cell)))
+
+        with _ONE_AT_A_TIME, torch_threads(_NUM_THREADS):
+            for _ in side_by_side(map(train, cells), _device(cells), most):
+                while ended:
+                    yield ended.pop(0)
+            yield from ended
+
+    def turns(self, cell: Cell) -> Turns[Outcome]:
+        """Train a cell to its end, unless all must stop.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: After a signal.
+        """
+        if self._must_stop():
+            return self._left(cell)
+        return (yield from self._train(cell, self.out / cell.folder))
+
+    def _train(self, cell: Cell, folder: Path) -> Turns[Outcome]:
         """Train a cell, after its teacher where it has one of its own; others wait meanwhile."""
         failure = folder / "failed.json"
         folder.mkdir(parents=True, exist_ok=True)
-        # Two workers may want one cell: as what it is, and as the teacher of another.
-        with FileLock(self.out / "cells" / f".{folder.name}.lock"):
-            try:
-                if cell_state(folder)[0] == "finished" and _can_teach(cell, folder):
-                    return Outcome(cell, "finished")
-                if self._must_stop():
-                    return Outcome(cell, cell_state(folder)[0])
-                _forget_failure(folder)
-                _prepare(cell, folder)
-                assert cell.config is not None
-                windows = windows_of(cell.config.data, cell.fingerprint)
-                manner = Manner(show=False)
-                in_one_go(resume_run(Run(folder), windows, manner, teacher=self._teacher_of(cell)))
-            except Exception as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                folder.mkdir(parents=True, exist_ok=True)
-                write_json(failure, {"error": reason, "kind": type(error).__name__})
-                return Outcome(cell, "failed", reason)
+        # Two may want one cell: as what it is, and as the teacher of another.
+        lock = FileLock(self.out / "cells" / f".{folder.name}.lock")
+        while not self._acquired(lock):
+            yield
+        try:
+            if cell_state(folder)[0] == "finished" and _can_teach(cell, folder):
+                return Outcome(cell, "finished")
+            if self._must_stop():
+                return Outcome(cell, cell_state(folder)[0])
+            _forget_failure(folder)
+            _prepare(cell, folder)
+            assert cell.config is not None
+            windows = windows_of(cell.config.data, cell.fingerprint)
+            teacher = yield from self._teacher_of(cell)
+            yield from resume_run(Run(folder), windows, Manner(show=False), teacher=teacher)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(failure, {"error": reason, "kind": type(error).__name__})
+            return Outcome(cell, "failed", reason)
+        finally:
+            lock.release()
         # The state to go on from is three times as large as the two models, and nobody goes on.
         (fold_folder(folder, cell.fold) / "last.safetensors").unlink(missing_ok=True)
         return Outcome(cell, "finished")
 
-    def _teacher_of(self, cell: Cell) -> Path | None:
+    def _acquired(self, lock: FileLock) -> bool:
+        """Whether a cell is ours now; a worker waits until it is, in this thread others train."""
+        try:
+            lock.acquire(timeout=-1 if self.is_worker else _LOCK_SECONDS)
+        except Timeout:
+            return False
+        return True
+
+    def _teacher_of(self, cell: Cell) -> Turns[Path | None]:
         """Folder of the cell that teaches another, trained if need be; None where none does.
 
         Raises:
@@ -156,7 +195,7 @@ class CellTrainer:
         if state == "failed" and not self.retry:
             raise DataError(f"The teacher failed: {reason}")
         teacher = replace(cell, variant=f"{cell.variant}, teacher", folder=folder, config=own)
-        outcome = self._train(teacher, self.out / folder)
+        outcome = yield from self._train(teacher, self.out / folder)
         if outcome.state == "failed":
             raise DataError(f"The teacher failed: {outcome.reason}")
         if outcome.state != "finished":
@@ -198,10 +237,8 @@ class CellTrainer:
 
         def look() -> None:
             while not is_done.wait(_LOOK_EVERY_SECONDS):
-                handler = signal.getsignal(signal.SIGTERM)
-                request = getattr(handler, "__self__", None)
-                if isinstance(request, StopRequest) and self._must_stop():
-                    request.signal_number = request.signal_number or signal.SIGTERM
+                if self._must_stop():
+                    StopRequest.note_all(signal.SIGTERM)
 
         watcher = threading.Thread(target=look, daemon=True)
         watcher.start()
@@ -210,6 +247,15 @@ class CellTrainer:
         finally:
             is_done.set()
             watcher.join()
+
+
+def _device(cells: Sequence[Cell]) -> torch.device:
+    """Where cells are trained; where there is no such device, none will be, and each says why."""
+    try:
+        devices = {device_of(cell.config.train.device) for cell in cells if cell.config is not None}
+    except ValueError:
+        devices = set()
+    return devices.pop() if len(devices) == 1 else torch.device("cpu")
 
 
 def _can_teach(cell: Cell, folder: Path) -> bool:
