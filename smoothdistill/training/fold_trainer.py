@@ -16,7 +16,7 @@ from smoothdistill.training.batches import Batch
 from smoothdistill.training.checkpoint import save_checkpoint
 from smoothdistill.training.fold_state import BestSoFar, FoldState
 from smoothdistill.training.history import EpochMeter, Validation, mean_over_tasks
-from smoothdistill.training.inference import predict_windows
+from smoothdistill.training.inference import predict_by_turns
 from smoothdistill.training.metrics import accuracy, macro_f1
 from smoothdistill.training.model_checkpoint import ModelCheckpoint, ModelDescription
 from smoothdistill.training.seeding import (
@@ -134,8 +134,8 @@ class FoldTrainer:
         self._started = time.perf_counter()
         while state.epoch < self._config.train.epochs:
             yield from self.train_epoch(step, state)
-            self._finish_epoch(step, state)
-        self._test(step, state)
+            yield from self._finish_epoch(step, state)
+        yield from self._test(step, state)
         return state
 
     def _build_step(self) -> TrainStep:
@@ -260,12 +260,12 @@ class FoldTrainer:
     def _meter(self, step: TrainStep, state: FoldState) -> EpochMeter:
         return EpochMeter(len(self._windows.tasks), step.method.other_parts, state.sums)
 
-    def _finish_epoch(self, step: TrainStep, state: FoldState) -> None:
+    def _finish_epoch(self, step: TrainStep, state: FoldState) -> Turns[None]:
         """Validate, note the epoch in the history, keep the best weights, and save."""
         begun = time.perf_counter()
         validation: dict[Role, Validation] = {}
         for one, model in _models(step).items():
-            scores = self._validate(model)
+            scores = yield from self._validate(model)
             if scores is None:
                 self._save_and_leave(step, state)
             else:
@@ -292,10 +292,10 @@ class FoldTrainer:
         if self._stop.requested():
             self._save_and_leave(step, state)
 
-    def _validate(self, model: nn.Module) -> Validation | None:
+    def _validate(self, model: nn.Module) -> Turns[Validation | None]:
         """Scores by task; None where a signal has come in between."""
         chosen = self._fold.validation
-        predicted = predict_windows(
+        predicted = yield from predict_by_turns(
             model, self._data, chosen, self._standardization, should_stop=self._stop.requested
         )
         if predicted is None:
@@ -309,7 +309,7 @@ class FoldTrainer:
             {task: accuracy(*pair) for task, pair in pairs.items()},
         )
 
-    def _test(self, step: TrainStep, state: FoldState) -> None:
+    def _test(self, step: TrainStep, state: FoldState) -> Turns[None]:
         """Predict the test windows with the best weights, and write them to their own file."""
         best = state.best
         ModelCheckpoint(
@@ -324,7 +324,9 @@ class FoldTrainer:
                 continue
             model = deepcopy(trained)
             model.load_state_dict(best.weights[role])
-            predicted = predict_windows(model, self._data, self._fold.test, self._standardization)
+            predicted = yield from predict_by_turns(
+                model, self._data, self._fold.test, self._standardization
+            )
             assert predicted is not None
             state.test[role] = predicted
         state.num_skipped = step.num_skipped

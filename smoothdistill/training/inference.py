@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from smoothdistill.errors import NonFiniteError
+from smoothdistill.training.turns import in_one_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     from smoothdistill.training.batches import DeviceWindows
     from smoothdistill.training.standardization import Standardization
+    from smoothdistill.training.turns import Turns
 
-__all__ = ["TaskPredictions", "predict_windows"]
+__all__ = ["TaskPredictions", "predict_by_turns", "predict_windows"]
 
 _BATCH_SIZE = 256  # fixed: a result must not depend on the batch size of training
 
@@ -57,6 +59,20 @@ def predict_windows(
     Raises:
         NonFiniteError: If the model gives a NaN for a window.
     """
+    return in_one_go(
+        predict_by_turns(model, data, chosen, standardization, should_stop=should_stop)
+    )
+
+
+def predict_by_turns(
+    model: nn.Module,
+    data: DeviceWindows,
+    chosen: Int64[np.ndarray, " chosen"],
+    standardization: Standardization,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Turns[dict[str, TaskPredictions] | None]:
+    """As `predict_windows`, with a turn for others before the wait for the device."""
     was_training = model.training
     model.eval()
     classes: dict[str, list[torch.Tensor]] = {}
@@ -72,7 +88,8 @@ def predict_windows(
                     confidences.setdefault(task, []).append(confidence)
     finally:
         model.train(was_training)
-    predicted_tasks = {  # the one wait for the device
+    yield
+    predicted_tasks = {
         task: TaskPredictions(
             torch.cat(classes[task]).cpu().numpy(), torch.cat(confidences[task]).cpu().numpy()
         )
