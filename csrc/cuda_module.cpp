@@ -163,13 +163,34 @@ void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::hand
                   [&](auto type) { adam_ema_typed<decltype(type)>(lists, first, settings); });
 }
 
+// Where each of the numbers lies on the device; null: it is known on the CPU.
+std::vector<const float*> device_floats(py::handle objects, const char* name, std::int64_t count,
+                                        const dlpack::Device& device) {
+  std::vector<const float*> found(static_cast<std::size_t>(count), nullptr);
+  if (objects.is_none()) return found;
+  const TensorList tensors(objects, name);
+  tensors.require_size(count, "student_logits");
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (tensors[i] == Py_None) continue;
+    const TensorView tensor = view(tensors[i], device, tensors.name(i));
+    require_one_float(tensor, tensors.name(i));
+    if (!tensor.is(dlpack::kFloat, 32)) {
+      throw py::type_error(tensors.name(i).text() + " must be float32, but is " +
+                           dtype_name(tensor.raw.dtype) + " instead.");
+    }
+    found[static_cast<std::size_t>(i)] = tensor.as<float>();
+  }
+  return found;
+}
+
 void multitask_kd_loss(py::handle student, py::handle teacher, py::handle targets,
                        py::handle class_weights, std::vector<double> task_weights,
                        std::vector<double> distill_weight, std::vector<double> temperature,
                        std::vector<double> label_smoothing, std::int64_t ignore_index,
                        py::handle total, py::handle cross_entropy, py::handle distillation,
                        py::handle num_correct, py::handle num_valid, py::handle gradients,
-                       py::handle workspace) {
+                       py::handle workspace, py::handle distill_weight_at,
+                       py::handle temperature_at) {
   const LossLists lists = loss_lists(
       student, teacher, targets, class_weights, gradients, std::move(task_weights),
       std::move(distill_weight), std::move(temperature), std::move(label_smoothing), ignore_index);
@@ -183,11 +204,16 @@ void multitask_kd_loss(py::handle student, py::handle teacher, py::handle target
                           " bytes, but holds " + std::to_string(scratch.bytes()) + " instead.");
   }
   const LossResults results{total, cross_entropy, distillation, num_correct, num_valid};
+  const auto distill_weights =
+      device_floats(distill_weight_at, "distill_weight", num_tasks, device);
+  const auto temperatures = device_floats(temperature_at, "temperature", num_tasks, device);
   with_float_type(first, lists.student.name(0), [&](auto type) {
     using T = decltype(type);
     std::vector<LossHead<T>> heads;
     for (std::int64_t task = 0; task < num_tasks; ++task) {
       heads.push_back(loss_head<T>(lists, task, first));
+      heads.back().distill_weight_at = distill_weights[static_cast<std::size_t>(task)];
+      heads.back().temperature_at = temperatures[static_cast<std::size_t>(task)];
     }
     const LossOutputs<T> outputs = loss_outputs<T>(results, device);
     launch_for(lists.student, first, "multitask_kd_loss", [&](void* stream) {

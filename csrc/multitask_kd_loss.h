@@ -34,6 +34,10 @@ struct LossHead {
   double distill_weight;
   double temperature;
   double label_smoothing;
+  // Where the two lie in the device's memory, or null. For CUDA alone: a captured graph follows
+  // them.
+  const float* distill_weight_at;
+  const float* temperature_at;
   // Found by loss_denominators before the pass.
   std::int64_t num_valid;
   double label_weight;  // sum over valid rows of w[y]

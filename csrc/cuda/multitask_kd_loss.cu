@@ -39,35 +39,19 @@ struct HeadTable {
 
 static_assert(sizeof(HeadTable<double>) + sizeof(LossOutputs<double>) + sizeof(void*) <= 4096);
 
-template <int kValue>
-struct Lanes {
-  static constexpr int value = kValue;
-};
-
-// Lanes that share a row of so many classes.
-SD_MATH int num_lanes(std::int64_t num_classes) {
-  return num_classes <= 4 ? 4 : num_classes <= 8 ? 8 : num_classes <= 16 ? 16 : 32;
-}
-
-// body(Lanes<n>) with n lanes for so many classes. Alike in all threads of a block.
-template <class Body>
-__device__ __forceinline__ void with_lanes(std::int64_t num_classes, Body body) {
-  switch (num_lanes(num_classes)) {
-    case 4:
-      return body(Lanes<4>{});
-    case 8:
-      return body(Lanes<8>{});
-    case 16:
-      return body(Lanes<16>{});
-    default:
-      return body(Lanes<kWarpThreads>{});
-  }
-}
-
 SD_MATH std::int64_t num_row_blocks(std::int64_t num_rows, std::int64_t num_classes) {
   const std::int64_t rows_of_block = kThreads / num_lanes(num_classes);
   const std::int64_t needed = (num_rows + rows_of_block - 1) / rows_of_block;
   return needed < kMaxBlocks ? needed : kMaxBlocks;
+}
+
+// A head with those of its numbers that lie on the device.
+template <class T>
+__device__ __forceinline__ LossHead<T> read_head(const HeadTable<T>& table, unsigned index) {
+  LossHead<T> head = table.heads[index];
+  if (head.distill_weight_at != nullptr) head.distill_weight = *head.distill_weight_at;
+  if (head.temperature_at != nullptr) head.temperature = *head.temperature_at;
+  return head;
 }
 
 template <class T>
@@ -252,8 +236,8 @@ __global__ void __launch_bounds__(kWholeThreads)
     whole_loss(const __grid_constant__ HeadTable<T> table,
                const __grid_constant__ LossOutputs<T> out) {
   double total = 0.0;
-  for (int number = 0; number < table.size; ++number) {
-    LossHead<T> head = table.heads[number];
+  for (unsigned number = 0; number < static_cast<unsigned>(table.size); ++number) {
+    LossHead<T> head = read_head(table, number);
     const std::int64_t num_wrong = find_denominators<kWholeThreads>(head);
     const LossSums sums = add_rows<kWholeThreads>(head, 0, 1);
     total += write_head(head, num_wrong, sums, number, out);
@@ -265,7 +249,7 @@ __global__ void __launch_bounds__(kWholeThreads)
 template <class T>
 __device__ __forceinline__ LossHead<T> head_of(const HeadTable<T>& table, unsigned index,
                                                const HeadWorkspace& workspace) {
-  LossHead<T> head = table.heads[index];
+  LossHead<T> head = read_head(table, index);
   head.num_valid = workspace.num_valid;
   head.label_weight = workspace.label_weight;
   head.class_weight_sum = workspace.class_weight_sum;

@@ -3,10 +3,39 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
+
+#include "elementwise.h"
+
 namespace smoothdistill::cuda {
 
 constexpr int kWarpThreads = 32;
 constexpr unsigned kAllLanes = 0xffffffffU;
+
+template <int kValue>
+struct Lanes {
+  static constexpr int value = kValue;
+};
+
+// Lanes that share a row of so many numbers.
+SD_MATH int num_lanes(std::int64_t length) {
+  return length <= 4 ? 4 : length <= 8 ? 8 : length <= 16 ? 16 : 32;
+}
+
+// body(Lanes<n>) with n lanes for a row of so many numbers. Alike in all threads of a block.
+template <class Body>
+__device__ __forceinline__ void with_lanes(std::int64_t length, Body body) {
+  switch (num_lanes(length)) {
+    case 4:
+      return body(Lanes<4>{});
+    case 8:
+      return body(Lanes<8>{});
+    case 16:
+      return body(Lanes<16>{});
+    default:
+      return body(Lanes<kWarpThreads>{});
+  }
+}
 
 // The sum over a group of neighbouring lanes, the same bits in each (an addition commutes). All
 // lanes of the warp must call it.

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 
 from smoothdistill import reference
-from smoothdistill.ops._arguments import check_non_negative, per_task
+from smoothdistill.ops._arguments import as_number, check_non_negative, per_task
 from smoothdistill.ops._backend import kernels_for
 from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int64
     from torch import Tensor
+
+    _Number = float | Tensor | Sequence[float | Tensor]
 
 __all__ = ["MultitaskKDOutput", "multitask_kd_loss", "multitask_kd_loss_and_gradients"]
 
@@ -44,8 +46,8 @@ def multitask_kd_loss(
     targets: Sequence[Int64[Tensor, " batch"]],
     *,
     task_weights: float | Sequence[float] = 1.0,
-    distill_weight: float | Sequence[float] = 0.5,
-    temperature: float | Sequence[float] = 3.0,
+    distill_weight: _Number = 0.5,
+    temperature: _Number = 3.0,
     label_smoothing: float | Sequence[float] = 0.0,
     class_weights: Sequence[Float[Tensor, " _classes"] | None] | None = None,
     ignore_index: int = -100,
@@ -64,7 +66,10 @@ def multitask_kd_loss(
             kernels do not wait to refuse another: total and that task's cross-entropy become NaN.
         task_weights: Weight of each task, at least 0.
         distill_weight: Weight of each task's distillation against its cross-entropy, at least 0.
-        temperature: By which both logits are divided in the distillation, above 0.
+            One float32 element on the logits' device, for all tasks or in the place of a task's
+            number, is read there and not checked, for CUDA graphs.
+        temperature: By which both logits are divided in the distillation, above 0; or elements,
+            like `distill_weight`.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
         class_weights: For each task a finite weight of at least 0 of every class, or None.
         ignore_index: Rows with this target take part in neither loss.
@@ -107,8 +112,8 @@ def multitask_kd_loss_and_gradients(
     targets: Sequence[Int64[Tensor, " batch"]],
     *,
     task_weights: float | Sequence[float] = 1.0,
-    distill_weight: float | Sequence[float] = 0.5,
-    temperature: float | Sequence[float] = 3.0,
+    distill_weight: _Number = 0.5,
+    temperature: _Number = 3.0,
     label_smoothing: float | Sequence[float] = 0.0,
     class_weights: Sequence[Float[Tensor, " _classes"] | None] | None = None,
     ignore_index: int = -100,
@@ -132,7 +137,7 @@ def _arguments(
     teacher_logits: Sequence[Tensor] | None,
     targets: Sequence[Tensor],
     class_weights: Sequence[Tensor | None] | None,
-    given: tuple[float | Sequence[float], ...],
+    given: tuple[_Number, ...],
     ignore_index: int,
     *,
     remembers: bool,
@@ -183,33 +188,28 @@ def _check_length(name: str, tensors: Sequence[Tensor | None] | None, num_tasks:
         )
 
 
-def _known_numbers(
-    num_tasks: int, given: tuple[float | Sequence[float], ...]
-) -> tuple[list[float], ...]:
+def _known_numbers(num_tasks: int, given: tuple[_Number, ...]) -> tuple[list[float], ...]:
     """`_numbers`, which are nearly always those of the last step."""
     try:
         return _remembered_numbers(num_tasks, *given)
-    except TypeError:  # a list has no hash; another kind has its own sentence
+    except TypeError:  # a list has no hash, a tensor changes; another kind has its own sentence
         return _numbers(num_tasks, *given)
 
 
 def _numbers(
-    num_tasks: int,
-    task_weights: float | Sequence[float],
-    distill_weight: float | Sequence[float],
-    temperature: float | Sequence[float],
-    label_smoothing: float | Sequence[float],
-) -> tuple[list[float], list[float], list[float], list[float]]:
+    num_tasks: int, task_weights: Any, distill_weight: Any, temperature: Any, label_smoothing: Any
+) -> tuple[list[float], list[Any], list[Any], list[float]]:
+    """One of each kind for each task, checked; what lies on a GPU stays a tensor."""
     if num_tasks == 0:
         raise ValueError("`student_logits` must hold at least 1 task, but holds 0 instead.")
     weights = per_task("task_weights", task_weights, num_tasks)
-    lambdas = per_task("distill_weight", distill_weight, num_tasks)
-    temperatures = per_task("temperature", temperature, num_tasks)
+    lambdas = _with_tensors("distill_weight", distill_weight, num_tasks)
+    temperatures = _with_tensors("temperature", temperature, num_tasks)
     smoothings = per_task("label_smoothing", label_smoothing, num_tasks)
     for task in range(num_tasks):
         check_non_negative("task_weights", weights[task])
-        check_non_negative("distill_weight", lambdas[task])
-        if not 0.0 < temperatures[task] < math.inf:
+        check_non_negative("distill_weight", _known(lambdas[task]))
+        if not 0.0 < _known(temperatures[task]) < math.inf:
             raise ValueError(
                 f"`temperature` must be finite and above 0, but is {temperatures[task]} instead."
             )
@@ -220,7 +220,33 @@ def _numbers(
     return weights, lambdas, temperatures, smoothings
 
 
-_remembered_numbers = lru_cache(maxsize=64)(_numbers)
+def _with_tensors(name: str, value: Any, num_tasks: int) -> list[Any]:
+    """`per_task` of numbers, some of which may lie on a GPU."""
+    if isinstance(value, torch.Tensor):
+        value = [value] * num_tasks
+    if not isinstance(value, list | tuple):
+        return list(per_task(name, value, num_tasks))
+    given = [as_number(name, one) for one in value]
+    numbers = per_task(name, list(map(_known, given)), num_tasks)
+    return [
+        one if isinstance(one, torch.Tensor) else number
+        for one, number in zip(given, numbers, strict=True)
+    ]
+
+
+def _known(number: Any) -> Any:
+    """What can be checked: one that lies on a GPU passes."""
+    return 1.0 if isinstance(number, torch.Tensor) else number
+
+
+@lru_cache(maxsize=64)
+def _remembered_numbers(num_tasks: int, *given: Any) -> tuple[list[float], ...]:
+    for value in given:
+        if isinstance(value, torch.Tensor) or (
+            isinstance(value, tuple) and any(isinstance(one, torch.Tensor) for one in value)
+        ):
+            raise TypeError
+    return _numbers(num_tasks, *given)
 
 
 def _run(
@@ -263,16 +289,28 @@ def _run(
     cross_entropy, distillation = torch.empty_like(vector), torch.empty_like(vector)
     num_correct, num_valid = torch.empty_like(counts), torch.empty_like(counts)
     gradients = [torch.empty_like(logits) for logits in students]
-    workspace: tuple[Tensor, ...] = ()
-    if hasattr(kernels, "loss_workspace_bytes"):  # the CPU kernels need none
+    of_cuda: tuple[Any, ...] = ()
+    if hasattr(kernels, "loss_workspace_bytes"):
         num_bytes = kernels.loss_workspace_bytes(num_tasks)
-        workspace = (first.new_empty(num_bytes, dtype=torch.uint8),)
+        distill_weight, distill_weight_at = _split(distill_weight)
+        temperature, temperature_at = _split(temperature)
+        of_cuda = (
+            first.new_empty(num_bytes, dtype=torch.uint8), distill_weight_at, temperature_at
+        )  # fmt: skip
     kernels.multitask_kd_loss(
         students, teachers or None, targets, class_weights,
         task_weights, distill_weight, temperature, label_smoothing, ignore_index,
-        total, cross_entropy, distillation, num_correct, num_valid, gradients, *workspace,
+        total, cross_entropy, distillation, num_correct, num_valid, gradients, *of_cuda,
     )  # fmt: skip
     return total, cross_entropy, distillation, num_correct, num_valid, gradients
+
+
+def _split(numbers: list[Any]) -> tuple[list[float], list[Tensor | None] | None]:
+    """Numbers, and where those lie that only the device knows; None where there are no such."""
+    if not any(isinstance(one, torch.Tensor) for one in numbers):
+        return numbers, None
+    at = [one if isinstance(one, torch.Tensor) else None for one in numbers]
+    return list(map(_known, numbers)), at
 
 
 @lru_cache(maxsize=64)

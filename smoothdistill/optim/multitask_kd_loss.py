@@ -27,8 +27,11 @@ class MultitaskKDLoss(nn.Module):
     Args:
         task_weights: Weight of each task, at least 0; a number stands for all tasks, and None
             for one over the number of tasks (the 1/2 of the Smooth-Distill paper for two).
-        distill_weight: Weight of the distillation against the cross-entropy, at least 0.
-        temperature: By which both logits are divided in the distillation, above 0.
+        distill_weight: Weight of the distillation against the cross-entropy, at least 0. One
+            float32 element on the GPU of the logits is read there: a CUDA graph that was captured
+            with it follows its later values.
+        temperature: By which both logits are divided in the distillation, above 0; or an element,
+            like `distill_weight`.
         label_smoothing: Share of the target that is spread over all classes, in [0, 1].
         class_weights: For each task a weight of every class, [classes]; None: all 1.
         ignore_index: Rows with this target take part in neither loss.
@@ -38,8 +41,8 @@ class MultitaskKDLoss(nn.Module):
         self,
         *,
         task_weights: PerTask | None = None,
-        distill_weight: PerTask = 0.5,
-        temperature: PerTask = 3.0,
+        distill_weight: PerTask | Tensor = 0.5,
+        temperature: PerTask | Tensor = 3.0,
         label_smoothing: PerTask = 0.0,
         class_weights: Mapping[str, Tensor] | None = None,
         ignore_index: int = -100,
@@ -146,7 +149,7 @@ def _in_order(name: str, values: Mapping[str, Tensor], tasks: tuple[str, ...]) -
         ) from missing
 
 
-def _numbers(name: str, value: PerTask, tasks: tuple[str, ...]) -> float | tuple[float, ...]:
+def _numbers(name: str, value: Any, tasks: tuple[str, ...]) -> Any:
     if not isinstance(value, Mapping):
         return value
     try:

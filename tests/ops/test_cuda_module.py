@@ -22,6 +22,7 @@ from smoothdistill.ops import _backend, adam_ema_, conv_pool, ema_update_, multi
 
 from . import adam_ema_checks, conv_pool_checks, ema_update_checks, multitask_kd_loss_checks
 from .guarded import assert_within, same_bits
+from .multitask_kd_loss_checks import IGNORED
 
 CHUNK = 4096  # elements of a block's work, as in csrc/cuda/multi_tensor.h
 NUM_BIG = 2 * 96 + 1  # tensors for three tables of an EMA, four of an Adam step
@@ -417,6 +418,63 @@ def test_counters_on_the_cpu_cannot_wait_for_the_device(gpu: torch.device) -> No
 
 def test_every_promise_of_the_loss(gpu: torch.device) -> None:
     multitask_kd_loss_checks.check_everything(multitask_kd_loss, gpu)
+
+
+def _loss_by_kernels(gpu: torch.device, case: Any, *on_device: Any) -> list[Any]:
+    inputs = case.inputs()
+    first, num_tasks = inputs.student[0], len(inputs.student)
+    outputs = [torch.empty((), device=gpu)]
+    outputs += [torch.empty(num_tasks, device=gpu) for _ in range(2)]
+    outputs += [torch.empty(num_tasks, dtype=torch.int64, device=gpu) for _ in range(2)]
+    gradients = [torch.empty_like(student) for student in inputs.student]
+    kernels = _kernels(gpu)
+    workspace = first.new_empty(kernels.loss_workspace_bytes(num_tasks), dtype=torch.uint8)
+    kernels.multitask_kd_loss(
+        inputs.student, inputs.teacher, inputs.targets, [None] * num_tasks,
+        list(case.task_weights), list(case.distill_weight), list(case.temperature),
+        list(case.label_smoothing), IGNORED, *outputs, gradients, workspace, *on_device,
+    )  # fmt: skip
+    return [*outputs, *gradients]
+
+
+@pytest.mark.parametrize("rows", [17, 3000])  # in one launch, and in three
+def test_weight_and_temperature_of_a_loss_may_lie_on_the_device(
+    gpu: torch.device, rows: int
+) -> None:
+    case = multitask_kd_loss_checks.Case(rows=rows, device=gpu)
+    wrong = replace(case, distill_weight=(9.0, 1.5), temperature=(2.5, 7.0))
+    weights = [torch.tensor(0.75, device=gpu), None]
+    temperatures = [None, torch.tensor([1.5], device=gpu)]
+    for factor in (1.0, 2.0):  # read anew in each launch
+        weights[0].mul_(factor)
+        temperatures[1].mul_(factor)
+        right = replace(case, distill_weight=(0.75 * factor, 1.5), temperature=(2.5, 1.5 * factor))
+        found = _loss_by_kernels(gpu, wrong, weights, temperatures)
+        expected = _loss_by_kernels(gpu, right, None, None)
+        assert all(map(same_bits, found, expected))
+
+
+def test_what_a_loss_reads_on_the_device_is_one_float(gpu: torch.device) -> None:
+    case = multitask_kd_loss_checks.Case(device=gpu)
+    for weights, sentence in (
+        ([torch.zeros(2, device=gpu), None], r"`distill_weight\[0\]` must hold one element"),
+        ([None, torch.zeros((), dtype=torch.float64, device=gpu)],
+         r"`distill_weight\[1\]` must be float32, but is float64 instead\."),
+        ([None], "`distill_weight` must hold as many tensors as `student_logits`"),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError), match=sentence):
+            _loss_by_kernels(gpu, case, weights, None)
+
+
+@pytest.mark.cuda
+def test_the_op_takes_numbers_from_the_device() -> None:
+    _require_real(torch.device("cuda"))
+    inputs = multitask_kd_loss_checks.Case(device=torch.device("cuda")).inputs()
+    weight, temperature = torch.tensor(0.7, device="cuda"), torch.tensor(2.0, device="cuda")
+    tensors = inputs.student, inputs.teacher, inputs.targets
+    found = multitask_kd_loss(*tensors, distill_weight=weight, temperature=[temperature, 3.0])
+    expected = multitask_kd_loss(*tensors, distill_weight=weight.item(), temperature=[2.0, 3.0])
+    assert all(map(same_bits, found, expected))
 
 
 @pytest.mark.parametrize("rows", multitask_kd_loss_checks.ROWS)

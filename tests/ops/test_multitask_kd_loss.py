@@ -473,10 +473,11 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "temperature text": ({"temperature": "2"}, TypeError, r"`temperature` must be a number .* str"),
     "temperature tensor": (
-        {"temperature": torch.tensor(2.0)},
-        TypeError,
-        r"`temperature` must be a number or a sequence of numbers, but is Tensor",
+        {"temperature": torch.tensor([2.0, 3.0])},
+        ValueError,
+        r"`temperature` must hold one element, but holds 2 instead\.",
     ),
+    "temperature element": ({"temperature": torch.tensor(0.0)}, ValueError, "but is 0.0 instead"),
     "temperature by name": ({"temperature": {"a": 2.0}}, TypeError, r"`temperature` .* is dict"),
     "smoothing": ({"label_smoothing": 1.5}, ValueError, r"`label_smoothing` must be in \[0, 1\]"),
     "task weight": ({"task_weights": -1.0}, ValueError, r"`task_weights` must be finite .* -1.0"),
@@ -518,6 +519,21 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         r"`targets\[0\]` must be a tensor with memory, but is a fake tensor",
     ),
 }
+
+
+def test_numbers_may_be_tensors_that_change() -> None:
+    """On a CPU they are read at once, and never remembered."""
+    weight, temperature = torch.tensor(0.7), torch.tensor([2.0])
+    call = [torch.randn(4, 3)], [torch.randn(4, 3)], [LABELS]
+    for factor in (1.0, 2.0):
+        weight.mul_(factor)
+        temperature.mul_(factor)
+        for one in (weight, (weight,), [weight]):
+            found = multitask_kd_loss(*call, distill_weight=one, temperature=temperature)
+            expected = multitask_kd_loss(
+                *call, distill_weight=weight.item(), temperature=temperature.item()
+            )
+            assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.usefixtures("native")
