@@ -38,7 +38,9 @@ BATCHES = (16, 64, 256, 1024)
 LOADED = "ours, batches on the device"
 TOGETHER, APART = "side by side", "one after the other"
 COPY = "copy of as many numbers"
+HALF = "adam_ema_, bfloat16 weights"
 ADAM_BYTES = 36  # an element: five reads and four writes of float32
+HALF_ADAM_BYTES = 30
 STEP_BYTES = ADAM_BYTES + 16  # and reads by both forward passes and the backward one, a gradient
 Row = dict[str, Any]
 
@@ -219,9 +221,11 @@ def time_adam(bench: Bench) -> list[Row]:
     rows = []
     for name, lengths in ({"small": [100] * 3} if bench.quick else sizes).items():
         calls = adam_calls(lengths, bench.device)
+        calls[HALF] = half_adam_call(lengths, bench.device)
         timings = bench.by_turns(calls)
         for row in times_and_ratios(timings, "adam_ema_", {"case": f"adam_ema_, {name}"}):
-            moved = sum(lengths) * (8 if row["provider"] == COPY else ADAM_BYTES)
+            bytes_each = {COPY: 8, HALF: HALF_ADAM_BYTES}.get(row["provider"], ADAM_BYTES)
+            moved = sum(lengths) * bytes_each
             row["gigabytes_per_second"] = moved / row["microseconds"] / 1e3
             row["kernels"], own = bench.launches(calls[row["provider"]])
             rows.append({**row, "kernel_microseconds": 1e6 * own})
@@ -254,6 +258,18 @@ def adam_calls(lengths: Sequence[int], device: str) -> dict[str, Callable[[], ob
         "Adam(fused) + _foreach_lerp_": rival,
         COPY: lambda: target.copy_(source),
     }
+
+
+def half_adam_call(lengths: Sequence[int], device: str) -> Callable[[], object]:
+    """`adam_ema_` with bfloat16 weights and gradients, and the rest in float32."""
+    params, grads = (
+        [torch.rand(length, device=device).bfloat16() for length in lengths] for _ in range(2)
+    )
+    firsts, seconds, teacher = (
+        [torch.rand(length, device=device) for length in lengths] for _ in range(3)
+    )
+    counts = [torch.zeros((), device=device) for _ in params]
+    return lambda: adam_ema_(params, grads, firsts, seconds, teacher, lr=1e-3, step=counts)
 
 
 def time_loss(bench: Bench) -> list[Row]:

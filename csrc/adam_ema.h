@@ -6,11 +6,13 @@
 //   teacher = decay * teacher + (1 - decay) * weight
 // Source: Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2.
 // Contract: contiguous tensors of one type (float32 or float64) and equal lengths that do not
-// overlap; the gradients are left intact. A tensor without a gradient takes part in the EMA alone.
+// overlap; weights and gradients may be bfloat16 or float16 beside float32 moments and teacher: the
+// step is made in float32, its weight rounded once, and the rounded weight averaged. The gradients
+// are left intact. A tensor without a gradient takes part in the EMA alone.
 // float32 rounds once an operation; the bias corrections are computed in double. Whether the step
 // is skipped (found_inf), and the step counts, are the caller's business on the CPU. On CUDA both,
 // lr and decay may lie on the device: nothing is read back, and the counts of a skipped step stay.
-// Floor: 36 bytes an element in float32 (five reads, four writes).
+// Floor: 36 bytes an element in float32 (five reads, four writes), 30 beside half weights.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +23,10 @@
 
 namespace smoothdistill {
 
-template <class T>
+template <class T, class W = T>
 struct AdamSpan {
-  T* weight;
-  const T* gradient;  // null: EMA alone
+  W* weight;
+  const W* gradient;  // null: EMA alone
   T* exp_avg;
   T* exp_avg_sq;
   T* teacher;  // null: no EMA
@@ -66,7 +68,11 @@ namespace cpu {
 SD_PER_LEVEL(void adam_ema(const AdamSpan<float>& span, std::int64_t begin, std::int64_t end,
                            double decay);
              void adam_ema(const AdamSpan<double>& span, std::int64_t begin, std::int64_t end,
-                           double decay);)
+                           double decay);
+             void adam_ema(const AdamSpan<float, Bfloat16>& span, std::int64_t begin,
+                           std::int64_t end, double decay);
+             void adam_ema(const AdamSpan<float, Float16>& span, std::int64_t begin,
+                           std::int64_t end, double decay);)
 
 }  // namespace cpu
 
@@ -93,6 +99,10 @@ struct AdamSettings {
 int adam_ema(const AdamSpan<float>* spans, const AdamStep* steps, std::int64_t num_spans,
              const AdamSettings& settings, void* stream);
 int adam_ema(const AdamSpan<double>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream);
+int adam_ema(const AdamSpan<float, Bfloat16>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream);
+int adam_ema(const AdamSpan<float, Float16>* spans, const AdamStep* steps, std::int64_t num_spans,
              const AdamSettings& settings, void* stream);
 
 }  // namespace cuda

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -89,27 +90,58 @@ inline AdamLists adam_lists(py::handle params, py::handle grads, py::handle exp_
   return lists;
 }
 
+// Calls body(T{}) with the type of `tensor`, float or double.
+template <class Body>
+void with_float_type(const TensorView& tensor, const ArgumentName& argument, Body body,
+                     const char* known = "float32 or float64") {
+  if (tensor.is(dlpack::kFloat, 32)) {
+    body(float{});
+  } else if (tensor.is(dlpack::kFloat, 64)) {
+    body(double{});
+  } else {
+    throw py::type_error(argument.text() + " must be " + known + ", but is " +
+                         dtype_name(tensor.raw.dtype) + " instead.");
+  }
+}
+
+// call(T, W): what moments and teacher are computed in, and what weights are stored as.
+template <class Call>
+void with_adam_types(const TensorView& first, const ArgumentName& name, Call call) {
+  if (first.is(dlpack::kBfloat, 16)) return call(float{}, Bfloat16{});
+  if (first.is(dlpack::kFloat, 16)) return call(float{}, Float16{});
+  with_float_type(
+      first, name, [&](auto type) { call(type, type); }, "float32, float64, bfloat16 or float16");
+}
+
 // The tensors of every parameter, which have the type and the device of the first; no factors yet.
-template <class T>
-std::vector<AdamSpan<T>> adam_spans(const AdamLists& lists, const TensorView& first) {
-  std::vector<AdamSpan<T>> spans(static_cast<std::size_t>(lists.params.size()));
+template <class T, class W>
+std::vector<AdamSpan<T, W>> adam_spans(const AdamLists& lists, const TensorView& first) {
+  constexpr bool kIsHalf = !std::is_same_v<T, W>;
+  std::vector<AdamSpan<T, W>> spans(static_cast<std::size_t>(lists.params.size()));
   for (std::int64_t i = 0; i < lists.params.size(); ++i) {
     const dlpack::Device& device = first.raw.device;
     const TensorView param = view(lists.params[i], device, lists.params.name(i), Layout::kDense);
     require_dtype(param, first, lists.params.name(i));
-    const auto matching = [&](const TensorList& list) {
+    const auto matching = [&](const TensorList& list) -> void* {
       const TensorView tensor = view(list[i], device, list.name(i), Layout::kDense);
-      require_dtype(tensor, param, list.name(i));
+      if (!kIsHalf || &list == &lists.grads) {
+        require_dtype(tensor, param, list.name(i));
+      } else if (!tensor.is(dlpack::kFloat, 32)) {
+        throw py::type_error(list.name(i).text() + " must be float32 beside " +
+                             dtype_name(param.raw.dtype) + " parameters, but is " +
+                             dtype_name(tensor.raw.dtype) + " instead.");
+      }
       require_same_layout(tensor, param, list.name(i));
-      return tensor.as<T>();
+      return tensor.data;
     };
-    AdamSpan<T>& span = spans[static_cast<std::size_t>(i)];
-    span.weight = param.as<T>();
+    AdamSpan<T, W>& span = spans[static_cast<std::size_t>(i)];
+    span.weight = param.as<W>();
     span.length = param.size;
-    span.gradient = lists.grads[i] == Py_None ? nullptr : matching(lists.grads);
-    span.exp_avg = matching(lists.exp_avgs);
-    span.exp_avg_sq = matching(lists.exp_avg_sqs);
-    span.teacher = lists.teacher ? matching(*lists.teacher) : nullptr;
+    span.gradient =
+        lists.grads[i] == Py_None ? nullptr : static_cast<const W*>(matching(lists.grads));
+    span.exp_avg = static_cast<T*>(matching(lists.exp_avgs));
+    span.exp_avg_sq = static_cast<T*>(matching(lists.exp_avg_sqs));
+    span.teacher = lists.teacher ? static_cast<T*>(matching(*lists.teacher)) : nullptr;
   }
   return spans;
 }
@@ -240,19 +272,6 @@ LossOutputs<T> loss_outputs(const LossResults& results, const dlpack::Device& de
           view(results.distillation.ptr(), device, {"distillation"}).as<T>(),
           view(results.num_correct.ptr(), device, {"num_correct"}).as<std::int64_t>(),
           view(results.num_valid.ptr(), device, {"num_valid"}).as<std::int64_t>()};
-}
-
-// Calls body(T{}) with the type of `tensor`, float or double.
-template <class Body>
-void with_float_type(const TensorView& tensor, const ArgumentName& argument, Body body) {
-  if (tensor.is(dlpack::kFloat, 32)) {
-    body(float{});
-  } else if (tensor.is(dlpack::kFloat, 64)) {
-    body(double{});
-  } else {
-    throw py::type_error(argument.text() + " must be float32 or float64, but is " +
-                         dtype_name(tensor.raw.dtype) + " instead.");
-  }
 }
 
 }  // namespace smoothdistill

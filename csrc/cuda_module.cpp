@@ -115,10 +115,10 @@ void ema_update(py::handle teacher, py::handle student, py::handle decay) {
 
 // Counters on the device are read and counted up there. Those on the CPU are read now and counted
 // up after the launch, which needs to know now that the step is not skipped.
-template <class T>
+template <class T, class W>
 void adam_ema_typed(const AdamLists& lists, const TensorView& first,
                     const cuda::AdamSettings& settings) {
-  const std::vector<AdamSpan<T>> spans = adam_spans<T>(lists, first);
+  const std::vector<AdamSpan<T, W>> spans = adam_spans<T, W>(lists, first);
   const bool counts_on_cpu =
       lists.steps && is_on_cpu(describe((*lists.steps)[0], lists.steps->name(0)).device);
   const cuda::DeviceNumber& found_inf = settings.found_inf;
@@ -159,8 +159,9 @@ void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::hand
                                     device_number(grad_scale, "grad_scale", 1.0, device),
                                     device_number(clip_factor, "clip_factor", 1.0, device),
                                     device_number(found_inf, "found_inf", 0.0, device)};
-  with_float_type(first, lists.params.name(0),
-                  [&](auto type) { adam_ema_typed<decltype(type)>(lists, first, settings); });
+  with_adam_types(first, lists.params.name(0), [&](auto type, auto stored) {
+    adam_ema_typed<decltype(type), decltype(stored)>(lists, first, settings);
+  });
 }
 
 // Where each of the numbers lies on the device; null: it is known on the CPU.

@@ -48,6 +48,46 @@ SD_MATH float float16_to_float(std::uint16_t bits) {
   return __builtin_bit_cast(float, __builtin_bit_cast(std::uint32_t, value) | special | sign);
 }
 
+// Rounded to the nearest, ties to even; a NaN stays one.
+SD_MATH std::uint16_t float_to_bfloat16(float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  const std::uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  const std::uint32_t quiet = (bits >> 16) | 0x40U;
+  return static_cast<std::uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+}
+
+// The same, down to subnormals: there adding 0.5 moves the last bit of a float16 to that of a
+// float.
+SD_MATH std::uint16_t float_to_float16(float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  const std::uint32_t magnitude = bits & 0x7fffffffU;
+  const float shifted = __builtin_bit_cast(float, magnitude) + 0.5F;
+  const std::uint32_t small = __builtin_bit_cast(std::uint32_t, shifted) - 0x3f000000U;
+  const std::uint32_t normal = (magnitude - 0x37fff001U + ((magnitude >> 13) & 1U)) >> 13;
+  const std::uint32_t large = magnitude > 0x7f800000U ? 0x7e00U : 0x7c00U;
+  const std::uint32_t value = magnitude >= 0x47800000U  ? large
+                              : magnitude < 0x38800000U ? small
+                                                        : normal;
+  return static_cast<std::uint16_t>(value | ((bits >> 16) & 0x8000U));
+}
+
+// What weights are stored as beside a float teacher.
+struct Bfloat16 {
+  std::uint16_t bits;
+};
+struct Float16 {
+  std::uint16_t bits;
+};
+
+SD_MATH float widen(float x) { return x; }
+SD_MATH double widen(double x) { return x; }
+SD_MATH float widen(Bfloat16 x) { return bfloat16_to_float(x.bits); }
+SD_MATH float widen(Float16 x) { return float16_to_float(x.bits); }
+SD_MATH void narrow(float x, float& to) { to = x; }
+SD_MATH void narrow(double x, double& to) { to = x; }
+SD_MATH void narrow(float x, Bfloat16& to) { to.bits = float_to_bfloat16(x); }
+SD_MATH void narrow(float x, Float16& to) { to.bits = float_to_float16(x); }
+
 // exp(x) for x <= 0 or NaN. float: at most 2 ulp from -87.3 on, 0 below, NaN for NaN; no call and
 // no branch, so that every compiler vectorises it. Range reduction by Cody and Waite with
 // r = x - n ln 2, |r| <= ln 2 / 2, then the degree-6 polynomial of Cephes' expf.

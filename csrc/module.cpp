@@ -76,10 +76,10 @@ void ema_update(py::handle teacher, py::handle student, double decay) {
       });
 }
 
-template <class T>
+template <class T, class W>
 void adam_ema_typed(const AdamLists& lists, const TensorView& first, const AdamOptions& options,
                     double decay) {
-  std::vector<AdamSpan<T>> spans = adam_spans<T>(lists, first);
+  std::vector<AdamSpan<T, W>> spans = adam_spans<T, W>(lists, first);
   const std::vector<float*> counters = step_counters(lists, kAnyCpu);
   double factors_step = -1.0;  // the tensors are nearly always at one step: compute its powers once
   AdamFactors<T> factors{};
@@ -116,8 +116,9 @@ void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::hand
   if (lists.params.size() == 0 || skip != 0.0) return;
   const AdamOptions options{lr, beta1, beta2, eps, weight_decay, decoupled, gradient_factor};
   const TensorView first = view(lists.params[0], kAnyCpu, lists.params.name(0), Layout::kDense);
-  with_float_type(first, lists.params.name(0),
-                  [&](auto type) { adam_ema_typed<decltype(type)>(lists, first, options, decay); });
+  with_adam_types(first, lists.params.name(0), [&](auto type, auto stored) {
+    adam_ema_typed<decltype(type), decltype(stored)>(lists, first, options, decay);
+  });
 }
 
 // What the memory holds: class weights that make sense, and targets in range. Finds the

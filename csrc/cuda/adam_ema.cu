@@ -10,10 +10,10 @@ namespace smoothdistill::cuda {
 namespace {
 
 // What a launch needs of a tensor.
-template <class T>
+template <class T, class W>
 struct Tensor {
-  T* weight;
-  const T* gradient;  // null: EMA alone
+  W* weight;
+  const W* gradient;  // null: EMA alone
   T* exp_avg;
   T* exp_avg_sq;
   T* teacher;  // null: no EMA
@@ -28,8 +28,7 @@ struct Counters {
   int size;
 };
 
-static_assert(sizeof(ChunkTable<Tensor<float>>) + sizeof(AdamSettings) <= kParameterBytes);
-static_assert(sizeof(ChunkTable<Tensor<double>>) + sizeof(AdamSettings) <= kParameterBytes);
+static_assert(sizeof(ChunkTable<Tensor<float, float>>) + sizeof(AdamSettings) <= kParameterBytes);
 static_assert(sizeof(Counters) + sizeof(DeviceNumber) <= kParameterBytes);
 
 template <class T>
@@ -44,20 +43,25 @@ __device__ __forceinline__ AdamFactors<T> read_factors(const AdamSettings& setti
 
 // The elements [i, i + kWidth) of a tensor. `ema_weight` is 1 - decay: at 0 the teacher is left as
 // it is, at 1 it becomes a copy.
-template <int kWidth, class T>
-__device__ __forceinline__ void step_pack(const Tensor<T>& tensor, std::int64_t i,
+template <int kWidth, class T, class W>
+__device__ __forceinline__ void step_pack(const Tensor<T, W>& tensor, std::int64_t i,
                                           const AdamFactors<T>& factors, T ema_weight) {
-  Pack<T, kWidth> weight = load<kWidth>(tensor.weight + i);
+  Pack<W, kWidth> stored = load<kWidth>(tensor.weight + i);
+  Pack<T, kWidth> weight;
+#pragma unroll
+  for (int k = 0; k < kWidth; ++k) weight.values[k] = widen(stored.values[k]);
   if (tensor.gradient != nullptr) {
-    const Pack<T, kWidth> gradient = load<kWidth>(tensor.gradient + i);
+    const Pack<W, kWidth> gradient = load<kWidth>(tensor.gradient + i);
     Pack<T, kWidth> exp_avg = load<kWidth>(tensor.exp_avg + i);
     Pack<T, kWidth> exp_avg_sq = load<kWidth>(tensor.exp_avg_sq + i);
 #pragma unroll
     for (int k = 0; k < kWidth; ++k) {
-      adam_element(weight.values[k], gradient.values[k], exp_avg.values[k], exp_avg_sq.values[k],
-                   factors);
+      adam_element(weight.values[k], widen(gradient.values[k]), exp_avg.values[k],
+                   exp_avg_sq.values[k], factors);
+      narrow(weight.values[k], stored.values[k]);
+      weight.values[k] = widen(stored.values[k]);  // the average is that of what is stored
     }
-    store(tensor.weight + i, weight);
+    store(tensor.weight + i, stored);
     store(tensor.exp_avg + i, exp_avg);
     store(tensor.exp_avg_sq + i, exp_avg_sq);
   }
@@ -71,13 +75,13 @@ __device__ __forceinline__ void step_pack(const Tensor<T>& tensor, std::int64_t 
   store(tensor.teacher + i, teacher);
 }
 
-template <class T>
+template <class T, class W>
 __global__ void __launch_bounds__(kThreads)
-    step_and_average(const __grid_constant__ ChunkTable<Tensor<T>> table,
+    step_and_average(const __grid_constant__ ChunkTable<Tensor<T, W>> table,
                      const __grid_constant__ AdamSettings settings) {
   if (read(settings.found_inf) != 0.0) return;  // every thread of every block
   const Chunk chunk = find_chunk(table, blockIdx.x);
-  const Tensor<T>& tensor = table.tensors[chunk.slot];
+  const Tensor<T, W>& tensor = table.tensors[chunk.slot];
   // Two powers in double: computed once a block.
   __shared__ AdamFactors<T> shared_factors;
   if (threadIdx.x == 0 && tensor.gradient != nullptr) {
@@ -118,19 +122,20 @@ int launch_count_up(const AdamStep* steps, std::int64_t num_steps, const DeviceN
   return cudaSuccess;
 }
 
-template <class T>
-int run(const AdamSpan<T>* spans, const AdamStep* steps, std::int64_t num_spans,
+template <class T, class W>
+int run(const AdamSpan<T, W>* spans, const AdamStep* steps, std::int64_t num_spans,
         const AdamSettings& settings, void* stream) {
   const auto tensor = [=](std::int64_t i) {
-    const AdamSpan<T>& span = spans[i];
-    return Tensor<T>{span.weight,  span.gradient, span.exp_avg, span.exp_avg_sq,
-                     span.teacher, span.length,   steps[i]};
+    const AdamSpan<T, W>& span = spans[i];
+    return Tensor<T, W>{span.weight,  span.gradient, span.exp_avg, span.exp_avg_sq,
+                        span.teacher, span.length,   steps[i]};
   };
+  using Table = ChunkTable<Tensor<T, W>>;
   const int status =
-      for_each_table<Tensor<T>>(num_spans, tensor, [&](const ChunkTable<Tensor<T>>& table) -> int {
+      for_each_table<Tensor<T, W>>(num_spans, tensor, [&](const Table& table) -> int {
         if (table.num_chunks() > kMaxChunks) return cudaErrorInvalidConfiguration;
         const auto num_blocks = static_cast<unsigned>(table.num_chunks());
-        return launch(step_and_average<T>, num_blocks, kThreads, stream, table, settings);
+        return launch(step_and_average<T, W>, num_blocks, kThreads, stream, table, settings);
       });
   return status != cudaSuccess ? status
                                : launch_count_up(steps, num_spans, settings.found_inf, stream);
@@ -144,6 +149,16 @@ int adam_ema(const AdamSpan<float>* spans, const AdamStep* steps, std::int64_t n
 }
 
 int adam_ema(const AdamSpan<double>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream) {
+  return run(spans, steps, num_spans, settings, stream);
+}
+
+int adam_ema(const AdamSpan<float, Bfloat16>* spans, const AdamStep* steps, std::int64_t num_spans,
+             const AdamSettings& settings, void* stream) {
+  return run(spans, steps, num_spans, settings, stream);
+}
+
+int adam_ema(const AdamSpan<float, Float16>* spans, const AdamStep* steps, std::int64_t num_spans,
              const AdamSettings& settings, void* stream) {
   return run(spans, steps, num_spans, settings, stream);
 }

@@ -43,7 +43,9 @@ def adam_ema_(
     The formula stands in `smoothdistill.reference.adam_ema_`. Gradients are left as they are.
 
     Args:
-        params: Tensors of any shapes, all float32 or all float64, updated in place.
+        params: Tensors of any shapes, all float32 or all float64, updated in place. Or all bfloat16
+            or all float16, like their gradients, beside float32 moments and teacher: the step
+            is made in float32, rounded once, and the teacher averages the rounded weights.
         grads: A gradient of the same shape for each, or None: that tensor is not stepped, but
             its teacher still follows.
         exp_avgs: First moments, updated in place.

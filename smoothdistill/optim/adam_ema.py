@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AdamEMA"]
 
+_HALF = (torch.bfloat16, torch.float16)
+
 
 class AdamEMA(torch.optim.Optimizer):
     """Adam (or AdamW) and the EMA of the new weights in one pass over memory.
@@ -28,7 +30,8 @@ class AdamEMA(torch.optim.Optimizer):
     `torch.optim.Adam`, whose `state_dict` it reads and writes.
 
     Args:
-        params: Parameters or parameter groups, float32 or float64.
+        params: Parameters or parameter groups, float32 or float64; or bfloat16 or float16, whose
+            moments are float32: the step is rounded once, when the weights are stored.
         lr: Learning rate, at least 0.
         betas: Decay rates of the two moments, each in [0, 1).
         eps: Added to the denominator, at least 0.
@@ -83,6 +86,17 @@ class AdamEMA(torch.optim.Optimizer):
                 if entry:
                     place = param.device if self.capturable else torch.device("cpu")
                     entry["step"] = entry["step"].to(place)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a `state_dict`; the moments of half weights stay in float32."""
+        super().load_state_dict(state_dict)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+        params = [param for group in self.param_groups for param in group["params"]]
+        for number, param in zip(numbers, params, strict=True):
+            given = state_dict["state"].get(number, {})
+            for name in ("exp_avg", "exp_avg_sq") if param.dtype in _HALF else ():
+                if name in given:
+                    self.state[param][name] = given[name].to(param.device, torch.float32)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, which must belong to the teacher's student."""
@@ -199,8 +213,9 @@ class AdamEMA(torch.optim.Optimizer):
         if not state:
             place = param.device if self.capturable else None
             state["step"] = torch.zeros((), dtype=torch.float32, device=place)
-            state["exp_avg"] = torch.zeros_like(param, requires_grad=False)
-            state["exp_avg_sq"] = torch.zeros_like(param, requires_grad=False)
+            dtype = torch.float32 if param.dtype in _HALF else param.dtype
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.zeros_like(param, dtype=dtype, requires_grad=False)
         return state
 
 

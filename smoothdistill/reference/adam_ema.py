@@ -45,6 +45,7 @@ def adam_ema_(
                       * exp_avg / (sqrt(exp_avg_sq) / sqrt(1 - beta2 ** step) + eps)
         teacher    <- decay * teacher + (1 - decay) * param
 
+    bfloat16 and float16 parameters are stepped in the precision of their moments and rounded once.
     A tensor whose gradient is None only takes part in the last line. Where `found_inf` is
     not zero nothing changes at all, the step counts included.
 
@@ -63,16 +64,19 @@ def adam_ema_(
                 continue
             step += 1
             count = float(step)
-            gradient = grad * clip_factor
+            weight = param if param.dtype is exp_avg.dtype else param.to(exp_avg.dtype)
+            gradient = grad.to(exp_avg.dtype) * clip_factor
             if grad_scale is not None:
                 gradient = gradient / grad_scale
             if decoupled:
-                param.mul_(1.0 - lr * weight_decay)
+                weight.mul_(1.0 - lr * weight_decay)
             else:
-                gradient = gradient + weight_decay * param
+                gradient = gradient + weight_decay * weight
             exp_avg.lerp_(gradient, 1.0 - beta1)
             exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
             denominator = (exp_avg_sq.sqrt() / (1.0 - beta2**count) ** 0.5).add_(eps)
-            param.addcdiv_(exp_avg, denominator, value=-lr / (1.0 - beta1**count))
+            weight.addcdiv_(exp_avg, denominator, value=-lr / (1.0 - beta1**count))
+            if weight is not param:
+                param.copy_(weight)
         if teacher is not None:
             ema_update_(teacher, params, decay=decay)

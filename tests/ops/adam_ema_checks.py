@@ -98,6 +98,7 @@ def random_state(
     sizes: Iterable[int | tuple[int, ...]],
     *,
     dtype: torch.dtype = torch.float32,
+    stored: torch.dtype | None = None,
     device: torch.device = CPU,
     num_updates: int = 6,
     grad_scale: float = 1.0,
@@ -105,18 +106,21 @@ def random_state(
     has_teacher: bool = True,
     seed: int = 11,
 ) -> State:
-    """Lists of random tensors; the moments of update 0 are zero."""
+    """Lists of random tensors, weights and gradients `stored`; moments of update 0 are zero."""
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(size: int | tuple[int, ...], scale: float = 1.0) -> Tensor:
+    def draw(size: int | tuple[int, ...], scale: float = 1.0, to: Any = dtype) -> Tensor:
         values = torch.randn(size, generator=generator, dtype=torch.float64) * scale
-        return values.to(device, dtype)
+        return values.to(device, to)
 
-    shapes = list(sizes)
+    shapes, stored = list(sizes), stored or dtype
     started = 0.0 if num_updates == 0 else 1.0
     return State(
-        [draw(size) for size in shapes],
-        [None if i in set(without_grad) else draw(s, grad_scale) for i, s in enumerate(shapes)],
+        [draw(size, to=stored) for size in shapes],
+        [
+            None if i in set(without_grad) else draw(s, grad_scale, stored)
+            for i, s in enumerate(shapes)
+        ],
         [draw(size, 0.3 * started) for size in shapes],
         [(draw(size).abs() + 0.1) * started for size in shapes],
         [draw(size) for size in shapes] if has_teacher else None,
@@ -127,13 +131,16 @@ def random_state(
 def check_step(
     op: AdamOp, state: State, options: Options, *, counts: bool = True, device: torch.device = CPU
 ) -> None:
-    """One update against the float64 reference, guard bytes, and unchanged gradients."""
+    """One update against the float64 reference, guard bytes, and unchanged gradients.
+
+    The weight of a half format is off by its rounding, too, and the teacher by its share of that.
+    """
     guards = Guards()
     oracle = state.mapped(lambda t: t.double())
     start = oracle.mapped(torch.clone)
     actual = state.mapped(guards.place)
     guards.freeze(actual.grads)
-    dtype = state.params[0].dtype
+    dtype, stored = state.exp_avgs[0].dtype, state.params[0].dtype
     double_keywords = {
         **options.keywords(torch.float64, device),
         "found_inf": None,
@@ -144,6 +151,12 @@ def check_step(
     guards.check()
     for i in range(len(state.params)):
         bounds = _bounds(start, oracle, i, options, torch.finfo(dtype).eps)
+        if stored is not dtype and state.grads[i] is not None:
+            rounding = torch.finfo(stored).eps * (oracle.params[i].abs() + bounds[2])
+            rounding += torch.finfo(stored).smallest_normal * torch.finfo(stored).eps
+            bounds = (
+                *bounds[:2], bounds[2] + rounding, bounds[3] + (1 - options.decay) * rounding
+            )  # fmt: skip
         rounded_twice = 1.0 if dtype is torch.float32 else 2.0
         names = ("exp_avgs", "exp_avg_sqs", "params", "teacher")
         for name, bound in zip(names, bounds, strict=True):
@@ -225,7 +238,12 @@ def _keywords(device: torch.device) -> dict[str, Any]:
 
 
 def check_options(
-    op: AdamOp, options: Options, *, dtype: torch.dtype, device: torch.device = CPU
+    op: AdamOp,
+    options: Options,
+    *,
+    dtype: torch.dtype,
+    stored: torch.dtype | None = None,
+    device: torch.device = CPU,
 ) -> None:
     """Both ways to count, a young and an old state, with and without teacher and gradients."""
     scale = options.grad_scale or 1.0
@@ -233,6 +251,7 @@ def check_options(
         state = random_state(
             SIZES[:-1],
             dtype=dtype,
+            stored=stored,
             device=device,
             num_updates=num_updates,
             grad_scale=scale,
@@ -244,6 +263,35 @@ def check_options(
         check_step(op, replace(state, teacher=None), used, counts=counts, device=device)
 
 
+def check_half(op: AdamOp, dtype: torch.dtype, device: torch.device = CPU) -> None:
+    """Every number of the format is read, and each result rounded to the nearest, ties to even."""
+    every = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    every = every[~every.isinf()].to(device)  # which AdamW may make NaN
+    factor = 1.0 - 0.25 * 0.37
+
+    def step(weights: Tensor, gradient: float, decay: float, **options: Any) -> Tensor:
+        """The new weights; the teacher follows them."""
+        zeros = [torch.zeros(len(weights), device=device) for _ in range(3)]
+        grads = torch.full_like(weights, gradient)
+        op(
+            [weights], [grads], [zeros[0]], [zeros[1]], [zeros[2]],
+            step=1, decay=decay, **options,
+        )  # fmt: skip
+        expected = weights.float() if decay == 0.0 else (1.0 - decay) * weights.float()
+        assert torch.equal(zeros[2].nan_to_num(7.0), expected.nan_to_num(7.0))
+        return weights
+
+    shrink = {"lr": 0.25, "weight_decay": 0.37, "decoupled": True}
+    found = step(every.clone(), 0.0, 0.0, **shrink)
+    expected = (every.float() * factor).to(dtype)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert same_bits(found.nan_to_num(7.0), expected.nan_to_num(7.0))
+    for size in (65519.0, 65520.0, 3e38):  # the largest float16, infinity; bfloat16 goes farther
+        weights = torch.zeros(3, dtype=dtype, device=device)
+        moved = step(weights, -1.0, 0.75, lr=size, betas=(0.0, 0.0), eps=0.0)
+        assert same_bits(moved, torch.full((3,), size, device=device).to(dtype))
+
+
 def check_everything(op: AdamOp, device: torch.device = CPU) -> None:
     """All of the above."""
     check_skipped(op, device)
@@ -251,3 +299,7 @@ def check_everything(op: AdamOp, device: torch.device = CPU) -> None:
     for dtype in (torch.float32, torch.float64):
         for options in OPTIONS.values():
             check_options(op, options, dtype=dtype, device=device)
+    for dtype in (torch.bfloat16, torch.float16):
+        check_half(op, dtype, device)
+        for options in OPTIONS.values():
+            check_options(op, options, dtype=torch.float32, stored=dtype, device=device)

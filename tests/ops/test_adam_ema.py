@@ -18,6 +18,7 @@ from .adam_ema_checks import OPTIONS, Options, random_state
 from .guarded import assert_within, same_bits
 
 DTYPES = (torch.float32, torch.float64)
+HALF = (torch.bfloat16, torch.float16)
 by_hypothesis = settings(
     max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -34,6 +35,27 @@ def test_parity(name: str, dtype: torch.dtype, device: torch.device) -> None:
 def test_parity_of_one_size(size: int, dtype: torch.dtype, device: torch.device) -> None:
     state = random_state((size,), dtype=dtype, device=device)
     checks.check_step(adam_ema_, state, OPTIONS["AdamW"], device=device)
+
+
+@pytest.mark.parametrize("stored", HALF, ids=str)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_parity_with_half_weights(name: str, stored: torch.dtype, device: torch.device) -> None:
+    options = OPTIONS[name]
+    checks.check_options(adam_ema_, options, dtype=torch.float32, stored=stored, device=device)
+
+
+@pytest.mark.parametrize("stored", HALF, ids=str)
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 131072 + 1])  # around a CPU's block
+def test_parity_with_half_weights_of_one_size(
+    size: int, stored: torch.dtype, device: torch.device
+) -> None:
+    state = random_state((size,), stored=stored, device=device)
+    checks.check_step(adam_ema_, state, OPTIONS["AdamW"], device=device)
+
+
+@pytest.mark.parametrize("stored", HALF, ids=str)
+def test_every_half_number_is_read_and_rounded(stored: torch.dtype, device: torch.device) -> None:
+    checks.check_half(adam_ema_, stored, device)
 
 
 def test_parity_over_many_tensors(device: torch.device) -> None:
@@ -273,7 +295,21 @@ BAD_CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no parameters": ({"params": []}, ValueError, r"`grads` must .* `params` \(0\), but holds 1"),
     "parameters alone": ({"params": ZEROS}, TypeError, r"`params` must be a list or tuple"),
     "None as parameter": ({"params": [None]}, TypeError, r"must be given tensors, .* NoneType"),
-    "float16": ({"params": [ZEROS.half()]}, TypeError, r"`params\[0\]` must be .* but is float16"),
+    "float16": (
+        {"params": [ZEROS.half()]},
+        TypeError,
+        r"`grads\[0\]` must be float16, but is float32",
+    ),
+    "half moments": (
+        {name: [ZEROS.bfloat16()] for name in NAMES},
+        TypeError,
+        r"`exp_avgs\[0\]` must be float32 beside bfloat16 parameters, but is bfloat16 instead",
+    ),
+    "float8": (
+        {"params": [ZEROS.to(torch.float8_e5m2)]},
+        TypeError,
+        r"`params\[0\]` must be float32, float64, bfloat16 or float16, but is",
+    ),
     "integers": ({"params": [ZEROS.int()]}, TypeError, r"`params\[0\]` must be .* but is int32"),
     "meta": ({"params": [ZEROS.to("meta")]}, TypeError, r"with memory, but is given a meta tensor"),
     **{

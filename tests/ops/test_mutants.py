@@ -128,15 +128,18 @@ def faulty_adam_ema_(
     first, second = betas
     if fault == "betas swapped":
         first, second = second, first
-    for i, (param, grad, exp_avg, exp_avg_sq) in enumerate(
+    for i, (stored, grad, exp_avg, exp_avg_sq) in enumerate(
         zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)
     ):
-        before = param.clone()
+        before = stored.clone()
+        is_half = stored.dtype is not exp_avg.dtype
+        param = stored.to(exp_avg.dtype)  # the same tensor, unless weights are half as wide
         if grad is not None:
             count = float(step if isinstance(step, int) else step[i] + 1)
             if isinstance(step, list) and fault != "steps not counted":
                 step[i] += 1
-            gradient = grad * (1.0 if fault == "clip factor ignored" else clip_factor)
+            gradient = grad.to(exp_avg.dtype)
+            gradient = gradient * (1.0 if fault == "clip factor ignored" else clip_factor)
             if grad_scale is not None and fault != "grad_scale ignored":
                 multiplies = fault == "grad_scale multiplies"
                 gradient = gradient * grad_scale if multiplies else gradient / grad_scale
@@ -165,6 +168,13 @@ def faulty_adam_ema_(
             if fault == "tail dropped":
                 update.view(-1)[param.numel() - param.numel() % VECTOR :] = 0.0
             param.sub_(update)
+            if fault == "half weights cut off" and is_half:
+                cut = param.view(torch.int32) & (-8192 if stored.dtype is torch.float16 else -65536)
+                param = cut.view(torch.float32)
+            if is_half:
+                stored.copy_(param)
+            if is_half and fault != "EMA of weights before they are rounded":
+                param = stored
         elif fault == "no EMA without a gradient":
             continue
         if teacher is not None:
@@ -194,6 +204,8 @@ ADAM_FAULTS = (
     "tail dropped",
     "no EMA without a gradient",
     "EMA of the old weights",
+    "half weights cut off",
+    "EMA of weights before they are rounded",
 )
 
 
