@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 
 from smoothdistill import reference
-from smoothdistill.ops._arguments import as_number, check_non_negative, per_task
 from smoothdistill.ops._backend import kernels_for
+from smoothdistill.ops._loss_numbers import known_numbers, loss_numbers, split_numbers
 from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def _arguments(
 ) -> tuple[Any, ...]:
     """What `_run` takes: lists of contiguous tensors, and one number a task of each kind."""
     num_tasks = len(student_logits)
-    numbers = _known_numbers(num_tasks, given) if remembers else _numbers(num_tasks, *given)
+    numbers = known_numbers(num_tasks, given) if remembers else loss_numbers(num_tasks, *given)
     _check_length("teacher_logits", teacher_logits, num_tasks)
     _check_length("targets", targets, num_tasks)
     _check_length("class_weights", class_weights, num_tasks)
@@ -186,67 +185,6 @@ def _check_length(name: str, tensors: Sequence[Tensor | None] | None, num_tasks:
             f"`{name}` must hold as many tensors as `student_logits` ({num_tasks}),"
             f" but holds {len(tensors)} instead."
         )
-
-
-def _known_numbers(num_tasks: int, given: tuple[_Number, ...]) -> tuple[list[float], ...]:
-    """`_numbers`, which are nearly always those of the last step."""
-    try:
-        return _remembered_numbers(num_tasks, *given)
-    except TypeError:  # a list has no hash, a tensor changes; another kind has its own sentence
-        return _numbers(num_tasks, *given)
-
-
-def _numbers(
-    num_tasks: int, task_weights: Any, distill_weight: Any, temperature: Any, label_smoothing: Any
-) -> tuple[list[float], list[Any], list[Any], list[float]]:
-    """One of each kind for each task, checked; what lies on a GPU stays a tensor."""
-    if num_tasks == 0:
-        raise ValueError("`student_logits` must hold at least 1 task, but holds 0 instead.")
-    weights = per_task("task_weights", task_weights, num_tasks)
-    lambdas = _with_tensors("distill_weight", distill_weight, num_tasks)
-    temperatures = _with_tensors("temperature", temperature, num_tasks)
-    smoothings = per_task("label_smoothing", label_smoothing, num_tasks)
-    for task in range(num_tasks):
-        check_non_negative("task_weights", weights[task])
-        check_non_negative("distill_weight", _known(lambdas[task]))
-        if not 0.0 < _known(temperatures[task]) < math.inf:
-            raise ValueError(
-                f"`temperature` must be finite and above 0, but is {temperatures[task]} instead."
-            )
-        if not 0.0 <= smoothings[task] <= 1.0:
-            raise ValueError(
-                f"`label_smoothing` must be in [0, 1], but is {smoothings[task]} instead."
-            )
-    return weights, lambdas, temperatures, smoothings
-
-
-def _with_tensors(name: str, value: Any, num_tasks: int) -> list[Any]:
-    """`per_task` of numbers, some of which may lie on a GPU."""
-    if isinstance(value, torch.Tensor):
-        value = [value] * num_tasks
-    if not isinstance(value, list | tuple):
-        return list(per_task(name, value, num_tasks))
-    given = [as_number(name, one) for one in value]
-    numbers = per_task(name, list(map(_known, given)), num_tasks)
-    return [
-        one if isinstance(one, torch.Tensor) else number
-        for one, number in zip(given, numbers, strict=True)
-    ]
-
-
-def _known(number: Any) -> Any:
-    """What can be checked: one that lies on a GPU passes."""
-    return 1.0 if isinstance(number, torch.Tensor) else number
-
-
-@lru_cache(maxsize=64)
-def _remembered_numbers(num_tasks: int, *given: Any) -> tuple[list[float], ...]:
-    for value in given:
-        if isinstance(value, torch.Tensor) or (
-            isinstance(value, tuple) and any(isinstance(one, torch.Tensor) for one in value)
-        ):
-            raise TypeError
-    return _numbers(num_tasks, *given)
 
 
 def _run(
@@ -292,8 +230,8 @@ def _run(
     of_cuda: tuple[Any, ...] = ()
     if hasattr(kernels, "loss_workspace_bytes"):
         num_bytes = kernels.loss_workspace_bytes(num_tasks)
-        distill_weight, distill_weight_at = _split(distill_weight)
-        temperature, temperature_at = _split(temperature)
+        distill_weight, distill_weight_at = split_numbers(distill_weight)
+        temperature, temperature_at = split_numbers(temperature)
         of_cuda = (
             first.new_empty(num_bytes, dtype=torch.uint8), distill_weight_at, temperature_at
         )  # fmt: skip
@@ -303,14 +241,6 @@ def _run(
         total, cross_entropy, distillation, num_correct, num_valid, gradients, *of_cuda,
     )  # fmt: skip
     return total, cross_entropy, distillation, num_correct, num_valid, gradients
-
-
-def _split(numbers: list[Any]) -> tuple[list[float], list[Tensor | None] | None]:
-    """Numbers, and where those lie that only the device knows; None where there are no such."""
-    if not any(isinstance(one, torch.Tensor) for one in numbers):
-        return numbers, None
-    at = [one if isinstance(one, torch.Tensor) else None for one in numbers]
-    return list(map(_known, numbers)), at
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,8 @@ def test_the_script_runs_without_a_gpu(tmp_path, capsys):
     assert {row["provider"] for row in rows} == {
         "ours, float32", "ours, general path", "published form", "tuned PyTorch", "adam_ema_",
         "ours, batches on the device", "side by side", "one after the other",
-        "adam_ema_, bfloat16 weights", "Adam(fused) + _foreach_lerp_", "copy of as many numbers", "multitask_kd_loss",
+        "adam_ema_, bfloat16 weights", "Adam(fused) + _foreach_lerp_",
+        "copy of as many numbers", "multitask_kd_loss",
     }  # fmt: skip
     assert all(row["microseconds"] > 0.0 and row["ratio"] > 0.0 for row in rows)
     assert len(capsys.readouterr().out.splitlines()) == len(rows)
