@@ -92,6 +92,7 @@ struct AdamSettings {
   DeviceNumber grad_scale;
   DeviceNumber clip_factor;
   DeviceNumber found_inf;  // not 0: nothing changes
+  unsigned* ticket;        // zero, of nobody else: counts counters up in the same launch; or null
 };
 
 // Launches on `stream` of the current device; returns a cudaError_t. The factors inside the spans

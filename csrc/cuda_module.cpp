@@ -113,6 +113,17 @@ void ema_update(py::handle teacher, py::handle student, py::handle decay) {
   });
 }
 
+unsigned* device_ticket(py::handle object, const dlpack::Device& device) {
+  if (object.is_none()) return nullptr;
+  const ArgumentName name{"ticket"};
+  const TensorView tensor = view(object.ptr(), device, name);
+  if (!tensor.is(dlpack::kInt, 32) || tensor.size != 1) {
+    throw py::type_error(name.text() + " must be one int32 element, but is " +
+                         dtype_name(tensor.raw.dtype) + " " + shape_text(tensor) + " instead.");
+  }
+  return tensor.as<unsigned>();
+}
+
 // Counters on the device are read and counted up there. Those on the CPU are read now and counted
 // up after the launch, which needs to know now that the step is not skipped.
 template <class T, class W>
@@ -148,7 +159,8 @@ void adam_ema_typed(const AdamLists& lists, const TensorView& first,
 void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::handle exp_avg_sqs,
               py::handle teacher, py::handle step, py::handle lr, double beta1, double beta2,
               double eps, double weight_decay, bool decoupled, py::handle decay,
-              py::handle grad_scale, py::handle found_inf, py::handle clip_factor) {
+              py::handle grad_scale, py::handle found_inf, py::handle clip_factor,
+              py::handle ticket) {
   const AdamLists lists = adam_lists(params, grads, exp_avgs, exp_avg_sqs, teacher, step);
   if (lists.params.size() == 0) return;
   const TensorView first = view(lists.params[0], kAnyCuda, lists.params.name(0), Layout::kDense);
@@ -158,7 +170,8 @@ void adam_ema(py::handle params, py::handle grads, py::handle exp_avgs, py::hand
                                     device_number(decay, "decay", 1.0, device),
                                     device_number(grad_scale, "grad_scale", 1.0, device),
                                     device_number(clip_factor, "clip_factor", 1.0, device),
-                                    device_number(found_inf, "found_inf", 0.0, device)};
+                                    device_number(found_inf, "found_inf", 0.0, device),
+                                    device_ticket(ticket, device)};
   with_adam_types(first, lists.params.name(0), [&](auto type, auto stored) {
     adam_ema_typed<decltype(type), decltype(stored)>(lists, first, settings);
   });

@@ -1,5 +1,6 @@
 // CUDA kernels of adam_ema; the contract is in csrc/adam_ema.h. A block steps one chunk of one
-// tensor; a second kernel counts up the step counters, once all blocks have read them.
+// tensor. The step counters are counted up once all blocks have read them: by the last block, which
+// knows that it is the last by its ticket, or else by a second kernel.
 #include "adam_ema.h"
 
 #include "elementwise.h"
@@ -98,6 +99,20 @@ __global__ void __launch_bounds__(kThreads)
   for_each_pack<kPack>(chunk, aligned, [&](auto width, std::int64_t i) {
     step_pack<decltype(width)::value>(tensor, i, factors, ema_weight);
   });
+  if (settings.ticket == nullptr) return;
+
+  // The ticket is back at zero after the last block. Counters were read by thread 0 alone.
+  __shared__ bool is_last;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicInc(settings.ticket, gridDim.x - 1) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  for (std::int64_t i = threadIdx.x; i < table.num_tensors; i += kThreads) {
+    float* const counter = table.tensors[i].step.counter;
+    if (counter != nullptr) *counter += 1.0F;
+  }
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -124,7 +139,11 @@ int launch_count_up(const AdamStep* steps, std::int64_t num_steps, const DeviceN
 
 template <class T, class W>
 int run(const AdamSpan<T, W>* spans, const AdamStep* steps, std::int64_t num_spans,
-        const AdamSettings& settings, void* stream) {
+        AdamSettings settings, void* stream) {
+  for (std::int64_t i = 0; i < num_spans; ++i) {
+    // No block comes by an empty tensor, to count its counter up.
+    if (spans[i].length == 0 && steps[i].counter != nullptr) settings.ticket = nullptr;
+  }
   const auto tensor = [=](std::int64_t i) {
     const AdamSpan<T, W>& span = spans[i];
     return Tensor<T, W>{span.weight,  span.gradient, span.exp_avg, span.exp_avg_sq,
@@ -137,8 +156,9 @@ int run(const AdamSpan<T, W>* spans, const AdamStep* steps, std::int64_t num_spa
         const auto num_blocks = static_cast<unsigned>(table.num_chunks());
         return launch(step_and_average<T, W>, num_blocks, kThreads, stream, table, settings);
       });
-  return status != cudaSuccess ? status
-                               : launch_count_up(steps, num_spans, settings.found_inf, stream);
+  return status != cudaSuccess || settings.ticket != nullptr
+             ? status
+             : launch_count_up(steps, num_spans, settings.found_inf, stream);
 }
 
 }  // namespace

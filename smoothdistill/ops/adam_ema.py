@@ -9,7 +9,7 @@ import torch
 
 from smoothdistill import reference
 from smoothdistill.ops._arguments import as_number, check_fraction, check_list, check_non_negative
-from smoothdistill.ops._backend import kernels_for
+from smoothdistill.ops._backend import cpu_module, kernels_for
 from smoothdistill.ops._registration import register_op
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def adam_ema_(
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
     clip_factor: Tensor | float = 1.0,
+    ticket: Tensor | None = None,
 ) -> None:
     """Update parameters by Adam (or AdamW), and their EMA teacher right after, in one pass.
 
@@ -66,6 +67,8 @@ def adam_ema_(
         found_inf: One float element; where it is not 0 nothing changes: neither parameters and
             moments, nor the teacher, nor the step counts.
         clip_factor: By which every gradient is multiplied (gradient clipping).
+        ticket: One int32 zero on the GPU, for this call and later ones in the same order: counters
+            that lie there are then counted up without a second launch. It is left at zero.
 
     Raises:
         TypeError: If a tensor is of another dtype, or has no memory (fake, meta, sparse).
@@ -110,7 +113,7 @@ def adam_ema_(
     _run(
         params, grads, exp_avgs, exp_avg_sqs, teacher, step,
         lr, betas[0], betas[1], eps, weight_decay, decoupled, decay,
-        grad_scale, found_inf, clip_factor,
+        grad_scale, found_inf, clip_factor, ticket,
     )  # fmt: skip
     # Of what is written, a graph may hold the weights. No graph holds moments, and bumping them
     # as well would cost as much as 5,000 elements of the step (2 us).
@@ -158,6 +161,7 @@ def _run(
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
     clip_factor: Tensor | float,
+    ticket: Tensor | None = None,
 ) -> None:
     teacher = teacher or None  # the registered op passes an empty list
     kernels = kernels_for(params[0], "adam_ema_") if params else None
@@ -166,10 +170,11 @@ def _run(
             if found_inf.item() != 0.0:  # a sync: the counts on the CPU must know
                 return
             found_inf = None
+        of_cuda = (ticket,) if kernels is not cpu_module else ()
         kernels.adam_ema_(
             params, grads, exp_avgs, exp_avg_sqs, teacher, step,
             lr, beta1, beta2, eps, weight_decay, decoupled, decay,
-            grad_scale, found_inf, clip_factor,
+            grad_scale, found_inf, clip_factor, *of_cuda,
         )  # fmt: skip
         return
     steps = [torch.full((), float(step - 1)) for _ in params] if isinstance(step, int) else step

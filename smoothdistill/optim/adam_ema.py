@@ -70,6 +70,7 @@ class AdamEMA(torch.optim.Optimizer):
         self.teacher, self.capturable = teacher, capturable
         self._companions: dict[int, _Companions] = {}
         self._rates: list[tuple[float, Tensor]] = []
+        self._ticket: Tensor | None = None
         super().__init__(params, defaults)
         if capturable and teacher is not None:
             teacher.count_on(self.param_groups[0]["params"][0].device)
@@ -171,6 +172,7 @@ class AdamEMA(torch.optim.Optimizer):
                 grad_scale=grad_scale,
                 found_inf=found_inf,
                 clip_factor=clip_factor,
+                ticket=self._ticket_on(params),
             )
         if teacher is not None and self.capturable:
             teacher.follow_up(found_inf)
@@ -189,6 +191,12 @@ class AdamEMA(torch.optim.Optimizer):
             if rate != written:
                 place.fill_(rate)
                 self._rates[index] = (rate, place)
+
+    def _ticket_on(self, params: list[Tensor]) -> Tensor | None:
+        """By which a GPU counts steps up in the launch that makes them."""
+        if self._ticket is None and self.capturable and params and params[0].is_cuda:
+            self._ticket = torch.zeros(1, dtype=torch.int32, device=params[0].device)
+        return self._ticket
 
     def _companions_of(self, index: int, params: list[Tensor]) -> _Companions:
         """State and teacher of each parameter of a group.

@@ -56,6 +56,12 @@ void exchange(const void* value, void* taken, std::size_t size, int lane);
 
 }  // namespace emulation
 
+inline void __threadfence() {}
+inline unsigned atomicInc(unsigned* address, unsigned most) {
+  const unsigned old = *address;
+  *address = old >= most ? 0 : old + 1;
+  return old;
+}
 inline void __syncthreads() { emulation::wait_for_block(); }
 
 template <class T>

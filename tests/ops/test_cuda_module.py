@@ -167,13 +167,15 @@ def _loss_arguments(**changed: Any) -> list[Any]:
         "num_valid": torch.zeros(1, dtype=torch.int64),
         "gradients": [torch.zeros(2, 3)],
         "workspace": torch.zeros(8, dtype=torch.uint8),
+        "distill_weight_at": None,
+        "temperature_at": None,
     }
     assert changed.keys() <= arguments.keys()
     return list({**arguments, **changed}.values())
 
 
 def _adam_arguments(*lists: Any, step: Any = 1, lr: Any = 1e-3, decay: Any = 0.9) -> list[Any]:
-    return [*lists, step, lr, 0.9, 0.999, 1e-8, 0.0, False, decay, None, None, 1.0]
+    return [*lists, step, lr, 0.9, 0.999, 1e-8, 0.0, False, decay, None, None, 1.0, None]
 
 
 def _conv_arguments(device: str | torch.device = "cpu", **changed: Any) -> dict[str, Any]:
@@ -385,6 +387,31 @@ def test_rate_and_decay_may_lie_on_the_device(gpu: torch.device, dtype: torch.dt
         decay -= 0.5
 
 
+@pytest.mark.parametrize("sizes", [(17,), (CHUNK + 1, 3), (5,) * NUM_BIG, (17, 0, 3)])
+def test_a_ticket_counts_steps_up_in_the_launch_that_makes_them(
+    gpu: torch.device, sizes: tuple[int, ...]
+) -> None:
+    state = adam_ema_checks.random_state(sizes, device=gpu, without_grad=(len(sizes) - 1,))
+    first, second = (_with_counters_on(gpu, state.mapped(torch.clone)) for _ in range(2))
+    ticket = torch.zeros(1, dtype=torch.int32, device=gpu)
+    for found in (0.0, 1.0, 0.0):
+        flag = torch.tensor(found, device=gpu)
+        for one, own in ((first, None), (second, ticket)):
+            adam_ema_(*one.lists(), step=one.steps, lr=0.01, found_inf=flag, ticket=own)
+        assert int(ticket) == 0
+        for now, expected in zip(second.tensors(), first.tensors(), strict=True):
+            assert same_bits(now, expected)
+    counts = [int(step) for step in second.steps]
+    assert counts == [8] * (len(sizes) - 1) + [6]
+
+
+def test_a_ticket_is_one_integer(gpu: torch.device) -> None:
+    state = _with_counters_on(gpu, adam_ema_checks.random_state((3,), device=gpu))
+    for ticket in (torch.zeros(2, dtype=torch.int32, device=gpu), torch.zeros(1, device=gpu)):
+        with pytest.raises(TypeError, match="`ticket` must be one int32 element, but is"):
+            adam_ema_(*state.lists(), step=state.steps, lr=0.01, ticket=ticket)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.25, 1.0])
 def test_the_decay_of_an_average_may_lie_on_the_device(gpu: torch.device, decay: float) -> None:
     teacher = [torch.randn(n, device=gpu) for n in (5, CHUNK + 3)]
@@ -410,7 +437,7 @@ def test_counters_on_the_cpu_cannot_wait_for_the_device(gpu: torch.device) -> No
     _require_real(gpu)
     state = adam_ema_checks.random_state((3,), device=gpu)
     arguments = _adam_arguments(*state.lists(), step=state.steps)
-    arguments[-2] = torch.zeros((), device=gpu)
+    arguments[-3] = torch.zeros((), device=gpu)
     sentence = r"`step\[0\]` must be on the device of `found_inf`, but is on cpu instead\."
     with pytest.raises(ValueError, match=sentence):
         _kernels(gpu).adam_ema_(*arguments)
