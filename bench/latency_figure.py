@@ -1,6 +1,6 @@
 """docs/latency.png: macro-F1 of the variants of comparisons, against what their networks cost.
 
-    python bench/latency_figure.py compare-official-hapt compare-smldist-hapt
+    python bench/latency_figure.py compare-official-hapt compare-smldist-hapt compare-hmkd-hapt
 
 Reads committed results only: the comparisons that are named, which must be of one data set and
 split, and bench/results/networks-*.json for the time of one window. Variants that differ in how
@@ -25,6 +25,7 @@ from smoothdistill.evaluation.plots.style import (
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS, FIGURE = REPOSITORY / "bench" / "results", REPOSITORY / "docs" / "latency.png"
+LINE_INCHES = 0.2  # of the legend
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
@@ -82,8 +83,9 @@ def draw(points: Sequence[Point], path: Path) -> None:
     networks = sorted({point.network: point.milliseconds for point in points}.items(), key=_second)
     letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     lines: list[tuple[str, str, str]] = []
+    height = max(4.5, LINE_INCHES * (len(points) + len(networks)))
     with figure_style():
-        figure = new_figure(9.5, 5.4)
+        figure = new_figure(9.5, height + 0.9)
         axes = figure.subplots()
         for (network, milliseconds), colour in zip(networks, COLOURS, strict=False):
             lines.append((f"{network}: {milliseconds:.2f} ms", colour, "bold"))
@@ -103,7 +105,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
                 lines.append((f"{letter}  {point.label}: {100.0 * point.score:.1f}", INK, "normal"))
         for number, (text, colour, weight) in enumerate(lines):
             axes.text(
-                1.03, 1.0 - 0.052 * number, text, color=colour, weight=weight, fontsize=8.5,
+                1.03, 1.0 - LINE_INCHES / height * number, text, color=colour, weight=weight, fontsize=8.5,
                 va="top", transform=axes.transAxes,
             )  # fmt: skip
         axes.set_xscale("log")

@@ -184,9 +184,9 @@ def networks() -> list[str]:
     return parts
 
 
-LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`), drawn by
-`python bench/latency_figure.py compare-official-hapt compare-smldist-hapt`. Variants of a network
-stand side by side around its time; whiskers are 95 % intervals over people.
+LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`, `hmkd-hapt`), drawn by
+`python bench/latency_figure.py compare-official-hapt compare-smldist-hapt compare-hmkd-hapt`.
+Variants of a network stand side by side around its time; whiskers are 95 % intervals over people.
 
 ![Macro-F1 on the official test part of HAPT against the time of one window](latency.png)
 """
