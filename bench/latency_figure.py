@@ -105,8 +105,8 @@ def draw(points: Sequence[Point], path: Path) -> None:
                 lines.append((f"{letter}  {point.label}: {100.0 * point.score:.1f}", INK, "normal"))
         for number, (text, colour, weight) in enumerate(lines):
             axes.text(
-                1.03, 1.0 - LINE_INCHES / height * number, text, color=colour, weight=weight, fontsize=8.5,
-                va="top", transform=axes.transAxes,
+                1.03, 1.0 - LINE_INCHES / height * number, text, color=colour, weight=weight,
+                fontsize=8.5, va="top", transform=axes.transAxes,
             )  # fmt: skip
         axes.set_xscale("log")
         ticks = [tick for tick in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)

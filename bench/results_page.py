@@ -184,7 +184,7 @@ def networks() -> list[str]:
     return parts
 
 
-LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`, `hmkd-hapt`), drawn by
+LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`, `hmkd-hapt`), by
 `python bench/latency_figure.py compare-official-hapt compare-smldist-hapt compare-hmkd-hapt`.
 Variants of a network stand side by side around its time; whiskers are 95 % intervals over people.
 

@@ -187,3 +187,17 @@ def _framework_headers(path: Path, seen: set[Path]) -> list[str]:
 )
 def test_a_kernel_names_no_framework(path: Path) -> None:
     assert not _framework_headers(path, set())
+
+
+def test_scripts_can_be_run() -> None:
+    """What begins like a script is executable: a copy or a formatter may have made it none."""
+    paths = [path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*")]
+    scripts = [p for p in paths if p.is_file() and p.suffix != ".pyc" and _begins_as_script(p)]
+    assert scripts
+    assert not [str(p.relative_to(REPOSITORY)) for p in scripts if not p.stat().st_mode & 0o100]
+    assert all(_begins_as_script(p) for p in paths if p.is_file() and p.name == "run")
+
+
+def _begins_as_script(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"#!"
