@@ -109,7 +109,13 @@ def part(name: str, content: dict[str, Any]) -> str:
     )
 
 
-QUESTIONS = (
+WORTH = """## What each step is worth
+
+Points of macro-F1 on people whom no model has seen, with 95 % intervals over people. Where the
+interval has zero in it, the step is not shown to help or to harm.
+"""
+
+OF_SMOOTH_DISTILL = (
     ("best", "published, as coded", "What was published, and what we train"),
     ("smooth-distill, published layout", "published, as coded", "Signals standardized, and the "
      "better of student and teacher taken"),
@@ -123,27 +129,45 @@ QUESTIONS = (
 )  # fmt: skip
 """A variant, the one that it is held against, and what the step between them is."""
 
+OF_HMKD = (
+    ("hmkd", "student alone", "The student, from learning beside its teacher"),
+    ("hmkd", "kd", "Beside its teacher, beyond from a trained one"),
+    ("hmkd", "deep-mutual-learning", "Intermediate layers, too, beyond the outputs"),
+    ("teacher beside its student", "teacher alone", "The teacher, from having a student"),
+    ("teacher alone", "student alone", "The teacher's network, each trained alone"),
+)
 
-def summary(contents: dict[str, dict[str, Any]]) -> str:
-    """What each step is worth on each data set."""
+OF_SMLDIST = (
+    ("smldist", "student alone", "The student, from three kinds of distillation"),
+    ("smldist", "kd", "All three, beyond logits alone"),
+    ("smldist", "smldist, published form", "The mended form, beyond the published one"),
+    ("smldist", "teacher alone", "The student, beyond its teacher"),
+)
+
+
+def steps(
+    title: str,
+    questions: Sequence[tuple[str, str, str]],
+    contents: dict[str, dict[str, Any]],
+    prefix: str = "",
+) -> str:
+    """What each step is worth in the comparisons whose names begin so."""
     columns = [
         (name, task)
         for name, content in contents.items()
         for task in content["tasks"]
-        if any(find_pair(content, task, variant, over) for variant, over, _ in QUESTIONS)
+        if name.startswith(prefix)
+        and any(find_pair(content, task, variant, over) for variant, over, _ in questions)
     ]
     rows = []
-    for variant, over, step in QUESTIONS:
+    for variant, over, step in questions:
         pairs = [find_pair(contents[name], task, variant, over) for name, task in columns]
         if any(pairs):
             rows.append((step, f"{variant} over {over}", *(_points(pair) for pair in pairs)))
-    headings = ("step", "which is", *(f"{name}, {task}" for name, task in columns))
-    return (
-        "## What each step is worth\n\n"
-        "Points of macro-F1 on people whom no model has seen, with 95 % intervals over people. "
-        "Where the interval has zero in it, the step is not shown to help or to harm.\n\n"
-        f"{rows_of(headings, rows)}\n"
-    )
+    headings = (
+        "step", "which is", *(f"{name.removeprefix(prefix)}, {task}" for name, task in columns)
+    )  # fmt: skip
+    return f"### {title}\n\n{rows_of(headings, rows)}\n"
 
 
 def _points(pair: tuple[float, float, float] | None) -> str:
@@ -202,7 +226,10 @@ def page() -> str:
     return "\n".join(
         [
             HEAD,
-            summary(contents),
+            WORTH,
+            steps("Smooth-Distill", OF_SMOOTH_DISTILL, contents),
+            steps("HMKD", OF_HMKD, contents, "hmkd-"),
+            steps("SMLDist", OF_SMLDIST, contents, "smldist-"),
             *networks(),
             LATENCY,
             *(part(name, content) for name, content in contents.items()),
