@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     ByTask = Mapping[str, Tensor]
 
-__all__ = ["GraphedSteps"]
+__all__ = ["CudaCapture", "GraphedSteps"]
 
 Out = TypeVar("Out", bound=tuple[object, ...])
 _Step = Callable[["Tensor", "ByTask", "ByTask | None"], Out]
@@ -49,19 +49,19 @@ class GraphedSteps(Generic[Out]):
         step: Trains by one batch (its signals, targets and, if known, taught logits), on the device
             alone: what it decides in Python is decided for all replays.
         prepare: Called before each replay, to write what Python decides anew to the device.
+        capture: Makes a graph of a function and returns its replay.
         write: Told on the device of each step that `train` does.
-        capture: Makes a graph of a function and returns its replay; by default a CUDA graph.
     """
 
     def __init__(
         self,
         step: _Step[Out],
         prepare: Callable[[], None],
+        capture: Capture,
         write: Callable[[Out], None] = lambda out: None,
-        capture: Capture | None = None,
     ) -> None:
         self._step, self._prepare, self._write = step, prepare, write
-        self._capture: Capture = _CudaCapture() if capture is None else capture
+        self._capture = capture
         self._fed: dict[object, _Fed[Out]] = {}
         self._loaded: _Fed[Out] | None = None
         self._is_possible = True
@@ -175,24 +175,31 @@ def _copied(part: object) -> object:
     return part
 
 
-class _CudaCapture:
-    """Captures on a stream of its own, on which the steps before a capture run, too.
+class CudaCapture:
+    """Captures CUDA graphs, on a stream of its own; the steps before a capture run there, too.
 
     Autograd adds gradients up on the stream on which a weight was used first.
+
+    Args:
+        device: The GPU.
     """
 
-    def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        self._stream.wait_stream(torch.cuda.current_stream())
+        """Within it work goes to that stream, in order with the work outside."""
+        outside = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(outside)
         with torch.cuda.stream(self._stream):
             yield
-        torch.cuda.current_stream().wait_stream(self._stream)
+        outside.wait_stream(self._stream)
 
     def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
+        """The replay of a new graph of what a function launches."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
             run()
         return graph.replay

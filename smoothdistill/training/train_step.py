@@ -14,7 +14,7 @@ from smoothdistill.ops.linear import PRODUCTS, available_products, require_produ
 from smoothdistill.optim import AdamEMA
 from smoothdistill.training.checkpoint import require_matching_tensors
 from smoothdistill.training.config import require_precision
-from smoothdistill.training.cuda_graph import GraphedSteps
+from smoothdistill.training.cuda_graph import CudaCapture, GraphedSteps
 from smoothdistill.training.device_step import DeviceStep
 from smoothdistill.training.fused_step import FusedStep, saved_products, why_not_fused
 from smoothdistill.training.host_step import HostStep
@@ -169,9 +169,8 @@ class TrainStep:
         self._graphs: GraphedSteps[MultitaskKDOutput | LossParts] | None = None
         is_on_gpu = kernels_for(self._parameters[0], "adam_ema_") is not None and not self._on_cpu
         if path == "auto" and is_on_gpu and self.optimizer.capturable:
-            self._graphs = GraphedSteps(
-                self._step_on_device, self.optimizer.write_rates, self.log.write
-            )
+            capture, rates = CudaCapture(self._device), self.optimizer.write_rates
+            self._graphs = GraphedSteps(self._step_on_device, rates, capture, self.log.write)
         self._fused: FusedStep | None = None
         if path != "general" and isinstance(model, MTLNet) and method.is_of_logits:
             self._fused = FusedStep(

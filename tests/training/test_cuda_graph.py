@@ -110,7 +110,7 @@ def test_a_step_on_the_device_is_that_of_a_cpu(on_device):
 def test_graphs_are_made_once_for_each_size_of_batch(on_device):
     step, plain, optimizer, _ = on_device
     recorder = Recorder()
-    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, recorder)
     outs, expected = [], []
     for number in range(20):
         batch = _batch(number, size=5 if number % 4 == 3 else 8)
@@ -128,7 +128,7 @@ def test_graphs_are_made_once_for_each_size_of_batch(on_device):
 def test_a_rate_is_written_before_each_replay(on_device):
     step, _, optimizer, _ = on_device
     prepared = []
-    steps = GraphedSteps(step, lambda: prepared.append(optimizer.write_rates()), capture=Recorder())
+    steps = GraphedSteps(step, lambda: prepared.append(optimizer.write_rates()), Recorder())
     for number in range(6):
         steps(*_batch(number))
     assert len(prepared) == 3 + 1, "before each replay, and before the capture"
@@ -137,7 +137,7 @@ def test_a_rate_is_written_before_each_replay(on_device):
 def test_batches_are_taken_from_what_was_loaded(on_device):
     step, plain, optimizer, _ = on_device
     recorder, log = Recorder(), StepLog(torch.device("cpu"))
-    steps = GraphedSteps(step, optimizer.write_rates, log.write, recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, recorder, log.write)
     for number, count in enumerate((30, 21, 30, 30, 30, 30, 8)):
         signals, targets = _batch(number, size=count)
         steps.load(Batch(signals, targets))
@@ -162,7 +162,7 @@ def test_batches_are_taken_from_what_was_loaded(on_device):
 def test_a_greater_load_takes_more_memory_and_other_graphs(on_device):
     step, plain, optimizer, _ = on_device
     recorder = Recorder()
-    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, recorder)
     for number, count in enumerate((40, 40, 56)):
         signals, targets = _batch(number, size=count)
         steps.load(Batch(signals, targets))
@@ -177,7 +177,7 @@ def test_a_greater_load_takes_more_memory_and_other_graphs(on_device):
 def test_other_steps_are_captured_anew_at_once(on_device):
     step, plain, optimizer, _ = on_device
     recorder = Recorder()
-    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, recorder)
     for number in range(8):
         if number in (5, 6):
             steps.clear()
@@ -197,7 +197,7 @@ def test_what_cannot_be_captured_is_run_eagerly_with_one_warning(on_device):
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     recorder = Failing()
-    steps = GraphedSteps(step, optimizer.write_rates, capture=recorder)
+    steps = GraphedSteps(step, optimizer.write_rates, recorder)
     for number in range(3):
         steps(*_batch(number))
         plain(*_batch(number))
