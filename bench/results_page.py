@@ -40,7 +40,7 @@ otherwise. The recordings are no part of this project; what is left of newer gri
 
 Intervals are over people, for the trainings as they were. Chance in training comes on top: a later
 version of this package, which draws or rounds otherwise, trained two variants of `official-hapt`
-anew by the same three seeds, and they moved by +1.3 (`mtl-net, best`) and −2.1 points (`har-mlp`).
+anew by the same three seeds: one rose by 1.3 points (`mtl-net, best`), one fell by 2.1 (`har-mlp`).
 So of a point or two between single seeds nothing should be made, whatever its interval.
 """
 
