@@ -221,6 +221,17 @@ Variants of a network stand side by side around its time; whiskers are 95 % inte
 """
 
 
+def contents_list(contents: dict[str, dict[str, Any]]) -> str:
+    """All comparisons, with the sentence that each begins with."""
+    lines = [f"- [{name}](#{anchor(name)}): {contents[name]['headline']}" for name in contents]
+    return "\n".join(["## All comparisons\n", *lines, ""])
+
+
+def anchor(heading: str) -> str:
+    """What GitHub makes of a heading for links to it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def page() -> str:
     """The whole page."""
     paths = sorted(RESULTS.glob("compare-*.json"), key=lambda path: path.stem)
@@ -237,6 +248,7 @@ def page() -> str:
             steps("SMLDist", OF_SMLDIST, contents, "smldist-"),
             *networks(),
             LATENCY,
+            contents_list(contents),
             *(part(name, content) for name, content in contents.items()),
         ]
     )
