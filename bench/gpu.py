@@ -3,8 +3,9 @@
     python bench/gpu.py RESULTS.json                       # tests/gpu.sh calls it
     python bench/gpu.py RESULTS.json --device cpu --quick  # tries the script itself
 
-Providers take turns, and must give equal losses before anything is timed. Needs the CUDA kernels:
-SMOOTHDISTILL_BACKEND=cuda.
+Providers take turns, and must give equal losses before anything is timed. A profiler slows down
+what comes after it, so kernels are counted when all is timed. A part that fails is left out, and
+the others go on. Needs the CUDA kernels: SMOOTHDISTILL_BACKEND=cuda.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -56,6 +60,7 @@ class Bench:
     def __init__(self, device: str, *, quick: bool) -> None:
         self.device, self.quick = device, quick
         self.num_rounds, self.calls_per_round = (2, 1) if quick else (31, 50)
+        self._to_count: list[tuple[Row, Callable[[], object]]] = []
 
     def finish(self) -> None:
         """Wait for the device."""
@@ -80,21 +85,26 @@ class Bench:
                 seconds[name].append((time.perf_counter() - start) / self.calls_per_round)
         return {name: Timing(np.array(values)) for name, values in seconds.items()}
 
-    def launches(self, call: Callable[[], object], num_calls: int = 10) -> tuple[float, float]:
-        """Kernels of a call, and the sum of their own times in seconds; 0 on a CPU."""
+    def count_later(self, row: Row, call: Callable[[], object]) -> None:
+        """Have `count` add to a row the kernels of a call, and the sum of their own times."""
+        self._to_count.append((row, call))
+
+    def count(self, num_calls: int = 10) -> None:
+        """Run what `count_later` was given under the profiler; nothing on a CPU."""
         from torch.profiler import ProfilerActivity, profile
 
-        if self.device != "cuda":
-            return 0.0, 0.0
-        call()
-        self.finish()
-        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            for _ in range(num_calls):
-                call()
+        for row, call in self._to_count if self.device == "cuda" else ():
+            call()
             self.finish()
-        kernels = [event for event in profiler.events() if event.device_type.name == "CUDA"]
-        microseconds = sum(event.self_device_time_total for event in kernels)
-        return len(kernels) / num_calls, 1e-6 * microseconds / num_calls
+            with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+                for _ in range(num_calls):
+                    call()
+                self.finish()
+            kernels = [event for event in profiler.events() if event.device_type.name == "CUDA"]
+            row["kernels"] = len(kernels) / num_calls
+            row["kernel_microseconds"] = (
+                sum(event.self_device_time_total for event in kernels) / num_calls
+            )
 
     def memory(self) -> int:
         """Bytes of tensors on the GPU; 0 on a CPU."""
@@ -123,33 +133,29 @@ def times_and_ratios(timings: dict[str, Timing], ours: str, place: Row) -> list[
     return rows
 
 
-def time_steps(bench: Bench) -> list[Row]:
+def time_steps(bench: Bench, layout: str, batch: int) -> list[Row]:
     """Whole training steps of MTL-net."""
-    rows: list[Row] = []
-    for layout in LAYOUTS[-1:] if bench.quick else LAYOUTS:
-        for batch in BATCHES[:1] if bench.quick else BATCHES:
-            case, left_out = StepCase(layout, batch, bench.device), list[Row]()
-            names = [name for name in STEPS if not (bench.quick and "compile" in name)]
-            steps = prepare_steps(case, left_out=left_out, names=names)
-            differences = check_equal_losses(case, steps)
-            calls = {name: cycling(case, step) for name, step in steps.items()}
-            calls[LOADED] = loaded(case)
-            timings = bench.by_turns(calls)
-            before = bench.memory()
-            for _ in range(bench.calls_per_round):
-                calls[OURS]()
-            bench.finish()
-            place = {"case": f"step, {case.name}"}
-            for row in times_and_ratios(timings, OURS, place):
-                count, seconds = bench.launches(calls[row["provider"]])
-                row |= {"kernels": count, "kernel_microseconds": 1e6 * seconds}
-                row["largest_difference"] = differences.get(row["provider"])
-                rows.append(row)
-            rows[-len(timings)]["bytes_grown"] = bench.memory() - before
-            rows += [{**place, "left_out": row["provider"], "reason": row["reason"]}
-                     for row in left_out]  # fmt: skip
-            gc.collect()
-    return rows
+    case, left_out = StepCase(layout, batch, bench.device), list[Row]()
+    names = [name for name in STEPS if not (bench.quick and "compile" in name)]
+    steps = prepare_steps(case, left_out=left_out, names=names)
+    differences = check_equal_losses(case, steps)
+    calls = {name: cycling(case, step) for name, step in steps.items()}
+    calls[LOADED] = loaded(case)
+    timings = bench.by_turns(calls)
+    before = bench.memory()
+    for _ in range(bench.calls_per_round):
+        calls[OURS]()
+    bench.finish()
+    place = {"case": f"step, {case.name}"}
+    rows = times_and_ratios(timings, OURS, place)
+    rows[0]["bytes_grown"] = bench.memory() - before
+    for row in rows:
+        row["largest_difference"] = differences.get(row["provider"])
+        bench.count_later(row, calls[row["provider"]])
+    return [
+        *rows,
+        *({**place, "left_out": row["provider"], "reason": row["reason"]} for row in left_out),
+    ]
 
 
 def loaded(case: StepCase) -> Callable[[], object]:
@@ -209,28 +215,19 @@ def time_many(bench: Bench) -> list[Row]:
     rows = times_and_ratios(timings, TOGETHER, {"case": f"{len(steps)} models, {case.name}"})
     num_weights = sum(weight.numel() for weight in steps[0].model.parameters())
     floor = num_weights * STEP_BYTES * copy.median / (8 * source.numel())
-    return [
-        {**row, "floor_microseconds": 1e6 * floor, "kernels": 0.0, "kernel_microseconds": 0.0}
-        for row in rows
-    ]
+    return [{**row, "floor_microseconds": 1e6 * floor} for row in rows]
 
 
-def time_adam(bench: Bench) -> list[Row]:
+def time_adam(bench: Bench, name: str, lengths: Sequence[int]) -> list[Row]:
     """`adam_ema_` against fused Adam and `_foreach_lerp_`, and against a plain copy."""
-    sizes = {"12 tensors, 1.8 M": [150_000] * 12, "100 M": [10_000_000] * 10}
-    rows = []
-    for name, lengths in ({"small": [100] * 3} if bench.quick else sizes).items():
-        calls = adam_calls(lengths, bench.device)
-        calls[HALF] = half_adam_call(lengths, bench.device)
-        timings = bench.by_turns(calls)
-        for row in times_and_ratios(timings, "adam_ema_", {"case": f"adam_ema_, {name}"}):
-            bytes_each = {COPY: 8, HALF: HALF_ADAM_BYTES}.get(row["provider"], ADAM_BYTES)
-            moved = sum(lengths) * bytes_each
-            row["gigabytes_per_second"] = moved / row["microseconds"] / 1e3
-            row["kernels"], own = bench.launches(calls[row["provider"]])
-            rows.append({**row, "kernel_microseconds": 1e6 * own})
-        del calls
-        gc.collect()
+    calls = adam_calls(lengths, bench.device)
+    calls[HALF] = half_adam_call(lengths, bench.device)
+    timings = bench.by_turns(calls)
+    rows = times_and_ratios(timings, "adam_ema_", {"case": f"adam_ema_, {name}"})
+    for row in rows:
+        bytes_each = {COPY: 8, HALF: HALF_ADAM_BYTES}.get(row["provider"], ADAM_BYTES)
+        row["gigabytes_per_second"] = sum(lengths) * bytes_each / row["microseconds"] / 1e3
+        bench.count_later(row, calls[row["provider"]])
     return rows
 
 
@@ -240,6 +237,7 @@ def adam_calls(lengths: Sequence[int], device: str) -> dict[str, Callable[[], ob
         [torch.rand(length, device=device) for length in lengths] for _ in range(6)
     )
     counts = [torch.zeros((), device=device) for _ in params]
+    ticket = ticket_on(device)
     theirs = [torch.nn.Parameter(param.clone()) for param in params]
     for parameter, gradient in zip(theirs, grads, strict=True):
         parameter.grad = gradient
@@ -253,7 +251,7 @@ def adam_calls(lengths: Sequence[int], device: str) -> dict[str, Callable[[], ob
 
     return {
         "adam_ema_": lambda: adam_ema_(
-            params, grads, firsts, seconds, teacher, lr=1e-3, step=counts
+            params, grads, firsts, seconds, teacher, lr=1e-3, step=counts, ticket=ticket
         ),
         "Adam(fused) + _foreach_lerp_": rival,
         COPY: lambda: target.copy_(source),
@@ -268,20 +266,24 @@ def half_adam_call(lengths: Sequence[int], device: str) -> Callable[[], object]:
     firsts, seconds, teacher = (
         [torch.rand(length, device=device) for length in lengths] for _ in range(3)
     )
-    counts = [torch.zeros((), device=device) for _ in params]
-    return lambda: adam_ema_(params, grads, firsts, seconds, teacher, lr=1e-3, step=counts)
+    counts, ticket = [torch.zeros((), device=device) for _ in params], ticket_on(device)
+    return lambda: adam_ema_(
+        params, grads, firsts, seconds, teacher, lr=1e-3, step=counts, ticket=ticket
+    )
 
 
-def time_loss(bench: Bench) -> list[Row]:
+def ticket_on(device: str) -> Tensor | None:
+    """What makes a step by counters on a GPU one launch."""
+    return torch.zeros(1, dtype=torch.int32, device=device) if device == "cuda" else None
+
+
+def time_loss(bench: Bench, batch: int, classes: Sequence[int]) -> list[Row]:
     """`multitask_kd_loss`, forward and gradient."""
-    rows = []
-    for batch, classes in ((8, (5, 3)),) if bench.quick else ((64, (12, 3)), (4096, (1000, 50))):
-        call = loss_call(batch, classes, bench.device)
-        timings = bench.by_turns({"multitask_kd_loss": call})
-        place = {"case": f"multitask_kd_loss, {batch} x {classes}"}
-        (row,) = times_and_ratios(timings, "multitask_kd_loss", place)
-        row["kernels"], own = bench.launches(call)
-        rows.append({**row, "kernel_microseconds": 1e6 * own})
+    call = loss_call(batch, classes, bench.device)
+    timings = bench.by_turns({"multitask_kd_loss": call})
+    place = {"case": f"multitask_kd_loss, {batch} x {classes}"}
+    rows = times_and_ratios(timings, "multitask_kd_loss", place)
+    bench.count_later(rows[0], call)
     return rows
 
 
@@ -304,7 +306,11 @@ def table(rows: Sequence[Row]) -> str:
         lines.append(
             f"{row['case']:34} {row['provider']:30} {row['microseconds']:10.1f} us"
             f"  x{row['ratio']:.2f}"
-            f"  {row['kernels']:.0f} kernels, {row['kernel_microseconds']:.1f} us"
+            + (
+                f"  {row['kernels']:.0f} kernels, {row['kernel_microseconds']:.1f} us"
+                if "kernels" in row
+                else ""
+            )
             + (f", {rate:.0f} GB/s" if rate else "")
             + (f", floor {row['floor_microseconds']:.1f} us" if "floor_microseconds" in row else "")
             + (f", memory +{row['bytes_grown']}" if "bytes_grown" in row else "")
@@ -312,19 +318,48 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, write, print."""
+def parts(bench: Bench) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """What is measured, by names; first what is quick."""
+    sizes = {"12 tensors, 1.8 M": [150_000] * 12, "100 M": [10_000_000] * 10}
+    for name, lengths in ({"small": [100] * 3} if bench.quick else sizes).items():
+        yield f"adam_ema_, {name}", partial(time_adam, bench, name, lengths)
+    for batch, classes in ((8, (5, 3)),) if bench.quick else ((64, (12, 3)), (4096, (1000, 50))):
+        yield f"multitask_kd_loss, {batch} x {classes}", partial(time_loss, bench, batch, classes)
+    yield "many models", partial(time_many, bench)
+    for layout in LAYOUTS[-1:] if bench.quick else reversed(LAYOUTS):
+        for batch in BATCHES[:1] if bench.quick else BATCHES:
+            yield f"step, {layout}, batch {batch}", partial(time_steps, bench, layout, batch)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write after each part, print; 1 if a part has failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("results", type=Path)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args(arguments)
-    bench = Bench(given.device, quick=given.quick)
-    rows = [*time_steps(bench), *time_many(bench), *time_adam(bench), *time_loss(bench)]
+    bench, rows, failed = Bench(given.device, quick=given.quick), list[Row](), 0
     environment = describe_environment(torch.device(given.device))
-    given.results.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1))
+
+    def attempt(name: str, measure: Callable[[], list[Row] | None]) -> int:
+        try:
+            rows.extend(measure() or [])
+        except Exception as error:
+            traceback.print_exc()
+            rows.append({"case": name, "left_out": "all", "reason": f"{error}".split("\n")[0]})
+            return 1
+        finally:
+            gc.collect()
+            content = {"environment": environment, "rows": rows}
+            given.results.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        return 0
+
+    for name, measure in parts(bench):
+        failed |= attempt(name, measure)
+    failed |= attempt("kernels", bench.count)
     print(table(rows))
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

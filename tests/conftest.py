@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -34,13 +41,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _require_cuda(request: pytest.FixtureRequest) -> None:
-    """Skip `cuda` tests without a GPU, unless one was asked for: then its absence is a failure."""
-    if request.node.get_closest_marker("cuda") is None or torch.cuda.is_available():
-        return
-    if os.environ.get("SMOOTHDISTILL_REQUIRE_CUDA") == "1":
+def _require_cuda(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Skip `cuda` tests without a GPU, unless one was asked for: then its absence is a failure.
+
+    With one, its convolutions are in float32 and always summed in one order.
+    """
+    if request.node.get_closest_marker("cuda") is None:
+        yield
+    elif torch.cuda.is_available():
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            yield
+    elif os.environ.get("SMOOTHDISTILL_REQUIRE_CUDA") == "1":
         pytest.fail("SMOOTHDISTILL_REQUIRE_CUDA is 1, but torch.cuda.is_available() is False.")
-    pytest.skip("needs an NVIDIA GPU")
+    else:
+        pytest.skip("needs an NVIDIA GPU")
+
+
+@pytest.fixture
+def without_waits() -> Callable[[], AbstractContextManager[None]]:
+    """A context within which a wait for the GPU is an error."""
+
+    @contextmanager
+    def within() -> Iterator[None]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a prototype, says PyTorch
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return within
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

@@ -3,7 +3,8 @@
 #   tests/gpu.sh [RESULTS_FOLDER]     (default: bench/results)
 # Needs python3 with torch, pytest, scikit-build-core and pybind11, a driver, and nvcc on PATH.
 # SMOOTHDISTILL_WHEELS=<folder> installs what is missing from wheels in that folder.
-# SMOOTHDISTILL_SANITIZER_SECONDS=<seconds> gives each of compute-sanitizer's tools more than 90.
+# SMOOTHDISTILL_SANITIZER_SECONDS=<seconds> gives each of compute-sanitizer's tools more than 90,
+# SMOOTHDISTILL_SANITIZER_EVERY=<number> other than each sixth test.
 # Runs every part even when an earlier one failed; the exit status says whether all passed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
@@ -13,6 +14,7 @@ mkdir -p "$results"
 # What was installed is what is tried, not the checkout, which has no kernels.
 export OMP_NUM_THREADS=1 PYTHONSAFEPATH=1 SMOOTHDISTILL_REQUIRE_CUDA=1 SMOOTHDISTILL_BACKEND=cuda
 export CUDA_DEVICE_MAX_CONNECTIONS=32 # streams that can be at work at a time; 8 by default
+export NVIDIA_TF32_OVERRIDE=0         # float32 means float32, for us and for rivals
 
 summary=()
 failed=0
@@ -20,7 +22,13 @@ part() { # part TITLE COMMAND...: runs it and notes how it ended
   local title=$1 began=$SECONDS verdict=ok
   shift
   printf '\n=== %s\n' "$title"
-  "$@" || { verdict="FAILED ($?)"; failed=1; }
+  "$@"
+  local status=$?
+  case $status in
+    0) ;;
+    124) verdict='out of time' ;; # of a part that may be cut short
+    *) verdict="FAILED ($status)" failed=1 ;;
+  esac
   summary+=("$(printf '%-28s %-12s %4d s' "$title" "$verdict" $((SECONDS - began)))")
 }
 
@@ -42,22 +50,36 @@ PYTHON
 device=$(python3 -c 'import torch; print(torch.cuda.get_device_name().replace(" ", "-").lower())')
 report=$results/$device.json
 
-part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps .
-part 'tests marked cuda' python3 -m pytest -m cuda -q tests/ops tests/optim tests/training
+# Other versions than the tested ones may warn.
+tests=(python3 -m pytest -m cuda -q -W default --continue-on-collection-errors)
+
+part 'build and install' python3 -m pip install --quiet --no-build-isolation --no-deps \
+  -C cmake.define.CMAKE_CUDA_ARCHITECTURES=native .
+part 'tests marked cuda' "${tests[@]}" tests/ops tests/optim tests/training
 part 'benches' python3 bench/gpu.py "$report"
 part 'an epoch' python3 bench/train/bench_epoch.py --layout axes --device cuda --out "${report%.json}-epoch.json"
-# Last, since they are slow, and each for a while only: every kernel is in the one file of tests.
+# Last, since they are slow: a part of the tests, for a while. Each kernel is among them.
+sanitize() { # sanitize TOOL [OPTION...]
+  timeout "${SMOOTHDISTILL_SANITIZER_SECONDS:-90}" compute-sanitizer --tool "$@" \
+    "${tests[@]}" --every "${SMOOTHDISTILL_SANITIZER_EVERY:-6}" tests/ops/test_cuda_module.py
+}
+only_ours=(--kernel-name kns=smoothdistill --error-exitcode 9)
+initcheck() { # watches all kernels, since PyTorch's write what ours read; reports on ours count
+  local log status
+  log=$(mktemp)
+  sanitize initcheck --log-file "$log"
+  status=$?
+  grep -A 12 Uninitialized "$log" | grep -B 12 smoothdistill && status=9
+  rm -f "$log"
+  return "$status"
+}
 if command -v compute-sanitizer >/dev/null; then
+  part 'compute-sanitizer racecheck' sanitize racecheck "${only_ours[@]}"
+  part 'compute-sanitizer synccheck' sanitize synccheck "${only_ours[@]}"
   # torch's own allocator would hide an access beyond a tensor; without it each tensor is a block.
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1
-  for tool in memcheck racecheck initcheck synccheck; do
-    # Watch our kernels alone, which is faster; but initcheck must see torch's kernels fill memory.
-    filter=(--kernel-name kns=smoothdistill)
-    [[ $tool == initcheck ]] && filter=()
-    part "compute-sanitizer $tool" timeout "${SMOOTHDISTILL_SANITIZER_SECONDS:-90}" \
-      compute-sanitizer --tool "$tool" --error-exitcode 9 ${filter[@]+"${filter[@]}"} \
-      python3 -m pytest -m cuda -q tests/ops/test_cuda_module.py
-  done
+  part 'compute-sanitizer memcheck' sanitize memcheck --report-api-errors no "${only_ours[@]}"
+  part 'compute-sanitizer initcheck' initcheck
   unset PYTORCH_NO_CUDA_MEMORY_CACHING
 else
   summary+=('compute-sanitizer            not found, not run')

@@ -51,6 +51,10 @@ __device__ __forceinline__ void step_pack(const Tensor<T, W>& tensor, std::int64
   Pack<T, kWidth> weight;
 #pragma unroll
   for (int k = 0; k < kWidth; ++k) weight.values[k] = widen(stored.values[k]);
+  // Before the first store, so that all loads are under way at once.
+  const bool averages = tensor.teacher != nullptr && ema_weight != T(0) && ema_weight != T(1);
+  Pack<T, kWidth> teacher{};
+  if (averages) teacher = load<kWidth>(tensor.teacher + i);
   if (tensor.gradient != nullptr) {
     const Pack<W, kWidth> gradient = load<kWidth>(tensor.gradient + i);
     Pack<T, kWidth> exp_avg = load<kWidth>(tensor.exp_avg + i);
@@ -66,9 +70,10 @@ __device__ __forceinline__ void step_pack(const Tensor<T, W>& tensor, std::int64
     store(tensor.exp_avg + i, exp_avg);
     store(tensor.exp_avg_sq + i, exp_avg_sq);
   }
-  if (tensor.teacher == nullptr || ema_weight == T(0)) return;
-  if (ema_weight == T(1)) return store(tensor.teacher + i, weight);
-  Pack<T, kWidth> teacher = load<kWidth>(tensor.teacher + i);
+  if (!averages) {
+    if (tensor.teacher != nullptr && ema_weight == T(1)) store(tensor.teacher + i, weight);
+    return;
+  }
 #pragma unroll
   for (int k = 0; k < kWidth; ++k) {
     teacher.values[k] = lerp(teacher.values[k], weight.values[k], ema_weight);

@@ -1,20 +1,22 @@
 // CUDA kernels of multitask_kd_loss; the contract is in csrc/multitask_kd_loss.h. The logits of a
-// row are shared by the lanes of a group, as many of them as a few classes need. A small batch
-// takes one launch of one block. A large one takes three for all heads: denominators (one block a
-// head), rows (their gradient and, summed by block, their part of the loss), totals (one block). No
-// atomics: each sum has one order, which depends on the shapes alone. Beyond some 10^5 rows the one
-// block a head of the first of the three would be the slowest part.
+// row are shared by the lanes of a group. A small batch takes one launch of one block, half of
+// which has every other head; all sums of a head are made at once. A large batch takes three
+// launches for all heads: denominators (one block a head), rows (their gradient and, summed by
+// block, their part of the loss), totals (one block). No atomics: each sum has one order, which
+// depends on the shapes alone. Beyond some 10^5 rows the one block a head of the first of the three
+// would be the slowest part.
 #include "multitask_kd_loss.h"
 
 #include "elementwise.h"
 #include "launch.h"
+#include "loss_row.h"
 #include "reduce.h"
 
 namespace smoothdistill::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWholeThreads = 1024;                      // of the one block of a small batch
+constexpr int kWholeThreads = 512;                       // of the one block of a small batch
 constexpr std::int64_t kWholeLanes = 8 * kWholeThreads;  // of its rows: eight times around
 constexpr std::int64_t kMaxBlocks = 1024;                // of the rows of one head
 
@@ -54,18 +56,13 @@ __device__ __forceinline__ LossHead<T> read_head(const HeadTable<T>& table, unsi
   return head;
 }
 
-template <class T>
-__device__ __forceinline__ bool is_in_range(const LossHead<T>& head, std::int64_t target) {
-  return target >= 0 && target < head.num_classes;
-}
-
 // Fills the denominators of a head, in every thread of a block, and counts its targets that are out
 // of range.
-template <int kBlockThreads, class T>
+template <class T>
 __device__ __forceinline__ std::int64_t find_denominators(LossHead<T>& head) {
   std::int64_t num_valid = 0, num_wrong = 0;
   double label_weight = 0.0, class_weight_sum = 0.0;
-  for (std::int64_t row = threadIdx.x; row < head.num_rows; row += kBlockThreads) {
+  for (std::int64_t row = threadIdx.x; row < head.num_rows; row += kThreads) {
     const std::int64_t target = head.targets[row];
     if (target == head.ignore_index) continue;
     if (!is_in_range(head, target)) {
@@ -75,143 +72,40 @@ __device__ __forceinline__ std::int64_t find_denominators(LossHead<T>& head) {
     ++num_valid;
     label_weight += head.class_weights ? static_cast<double>(head.class_weights[target]) : 1.0;
   }
-  for (std::int64_t c = threadIdx.x; c < head.num_classes; c += kBlockThreads) {
+  for (std::int64_t c = threadIdx.x; c < head.num_classes; c += kThreads) {
     class_weight_sum += head.class_weights ? static_cast<double>(head.class_weights[c]) : 1.0;
   }
-  head.num_valid = block_sum<kBlockThreads>(num_valid);
-  head.label_weight = block_sum<kBlockThreads>(label_weight);
-  head.class_weight_sum = block_sum<kBlockThreads>(class_weight_sum);
-  return block_sum<kBlockThreads>(num_wrong);
-}
-
-// A group of lanes: the gradient of one row, whose sums are added to `sums` alike in every lane.
-// The lane takes the classes lane, lane + kLanes, ... A group past the last row (`is_row` false)
-// goes along with row 0, since all lanes of a warp exchange, and leaves nothing behind.
-template <int kLanes, class T>
-__device__ __forceinline__ void add_row(const LossHead<T>& head, const GradientFactors<T>& f,
-                                        std::int64_t row, bool is_row, int lane, LossSums& sums) {
-  const std::int64_t num_classes = head.num_classes, given = head.targets[row];
-  const bool is_valid = given != head.ignore_index && is_in_range(head, given);
-  const std::int64_t target = is_valid ? given : 0;
-  const T* z = head.student + row * num_classes;
-  const bool smooths = head.label_smoothing != 0.0;
-  const T label_weight = head.class_weights ? head.class_weights[target] : T(1);
-  LossSums own{0.0, 0.0, 0};
-
-  // Every lane begins with class 0, as the CPU does: a NaN there stays, elsewhere it is passed by.
-  // Either way the sum of the exponentials is NaN.
-  T z_max = z[0];
-  std::int64_t best = 0;
-  for (std::int64_t c = lane; c < num_classes; c += kLanes) {
-    if (z[c] > z_max) {
-      z_max = z[c];
-      best = c;
-    }
-  }
-#pragma unroll
-  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-    const T other = __shfl_xor_sync(kAllLanes, z_max, offset);
-    const std::int64_t other_best = __shfl_xor_sync(kAllLanes, best, offset);
-    if (other > z_max || (other == z_max && other_best < best)) {
-      z_max = other;
-      best = other_best;
-    }
-  }
-
-  T hard_sum = T(0), smooth_sum = T(0);
-  for (std::int64_t c = lane; c < num_classes; c += kLanes) {
-    const T d = z[c] - z_max;
-    hard_sum += exponential_of_negative(d);
-    if (smooths) smooth_sum += (head.class_weights ? head.class_weights[c] : T(1)) * d;
-  }
-  hard_sum = group_sum<kLanes>(hard_sum);
-  const T hard_log = logarithm(hard_sum);
-  own.cross_entropy =
-      static_cast<double>(f.target_share * label_weight * (hard_log - (z[target] - z_max)));
-  T hard_scale = f.target_share * label_weight;
-  if (smooths) {
-    smooth_sum = group_sum<kLanes>(smooth_sum);
-    own.cross_entropy +=
-        static_cast<double>(f.other_share * (f.class_weight_sum * hard_log - smooth_sum));
-    hard_scale += f.other_share * f.class_weight_sum;
-  }
-  hard_scale *= f.hard / hard_sum;
-  own.num_correct = best == target && hard_sum == hard_sum;
-
-  const T* teacher = nullptr;
-  T teacher_max = T(0), soft_scale = T(0), teacher_scale = T(0);
-  if (head.teacher != nullptr) {
-    teacher = head.teacher + row * num_classes;
-    teacher_max = teacher[0];
-    for (std::int64_t c = lane; c < num_classes; c += kLanes) {
-      teacher_max = teacher[c] > teacher_max ? teacher[c] : teacher_max;
-    }
-    teacher_max = group_max<kLanes>(teacher_max);
-    T teacher_sum = T(0), soft_sum = T(0), cross = T(0);
-    for (std::int64_t c = lane; c < num_classes; c += kLanes) {
-      const T a = (z[c] - z_max) * f.inverse_temperature;
-      const T b = (teacher[c] - teacher_max) * f.inverse_temperature;
-      const T e = exponential_of_negative(b);
-      teacher_sum += e;
-      soft_sum += exponential_of_negative(a);
-      // A class that the teacher rules out (probability 0) adds nothing, whatever its logit.
-      cross += e == T(0) ? T(0) : e * (b - a);
-    }
-    teacher_sum = group_sum<kLanes>(teacher_sum);
-    soft_sum = group_sum<kLanes>(soft_sum);
-    cross = group_sum<kLanes>(cross);
-    own.divergence =
-        static_cast<double>(cross / teacher_sum - (logarithm(teacher_sum) - logarithm(soft_sum)));
-    soft_scale = f.soft / soft_sum;
-    teacher_scale = f.soft / teacher_sum;
-  }
-  if (!is_row) return;
-
-  // The exponentials are computed again: cheaper than a place to keep any number of them.
-  T* gradient = head.gradient + row * num_classes;
-  const T instead = given == head.ignore_index ? T(0) : static_cast<T>(nan(""));
-  for (std::int64_t c = lane; c < num_classes; c += kLanes) {
-    const T d = z[c] - z_max;
-    T g = exponential_of_negative(d) * hard_scale;
-    if (teacher != nullptr) {
-      g += exponential_of_negative(d * f.inverse_temperature) * soft_scale -
-           exponential_of_negative((teacher[c] - teacher_max) * f.inverse_temperature) *
-               teacher_scale;
-    }
-    if (smooths) g -= f.hard * f.other_share * (head.class_weights ? head.class_weights[c] : T(1));
-    if (c == target) g -= f.hard * f.target_share * label_weight;
-    gradient[c] = is_valid ? g : instead;
-  }
-  if (!is_valid) return;
-  sums.cross_entropy += own.cross_entropy;
-  sums.divergence += own.divergence;
-  sums.num_correct += own.num_correct;
+  head.num_valid = block_sum<kThreads>(num_valid);
+  head.label_weight = block_sum<kThreads>(label_weight);
+  head.class_weight_sum = block_sum<kThreads>(class_weight_sum);
+  return block_sum<kThreads>(num_wrong);
 }
 
 // Block `block` of `num_blocks`: its share of a head's rows, and their sums in every thread.
-template <int kBlockThreads, class T>
+template <class T>
 __device__ __forceinline__ LossSums add_rows(const LossHead<T>& head, std::int64_t block,
                                              std::int64_t num_blocks) {
   const GradientFactors<T> factors = gradient_factors(head);
   LossSums sums{0.0, 0.0, 0};
-  with_lanes(head.num_classes, [&](auto lanes) {
+  with_lanes(num_lanes(head.num_classes), [&](auto lanes) {
     constexpr int kLanes = decltype(lanes)::value;
-    constexpr int kGroups = kBlockThreads / kLanes;
+    constexpr int kGroups = kThreads / kLanes;
     const int group = static_cast<int>(threadIdx.x) / kLanes;
     const int lane = static_cast<int>(threadIdx.x) % kLanes;
     for (std::int64_t first = block * kGroups; first < head.num_rows;
          first += num_blocks * kGroups) {
-      const std::int64_t row = first + group;
-      const bool is_row = row < head.num_rows;
-      add_row<kLanes>(head, factors, is_row ? row : 0, is_row, lane, sums);
+      const bool is_row = first + group < head.num_rows;
+      const std::int64_t row = is_row ? first + group : 0;
+      const auto softmaxes = row_softmaxes<kLanes>(head, factors, row, is_row, lane, sums);
+      if (is_row) write_gradient<kLanes>(head, factors, row, lane, softmaxes);
     }
     if (lane != 0) sums = {0.0, 0.0, 0};  // which it shares with the first lane of its group
   });
-  return {block_sum<kBlockThreads>(sums.cross_entropy), block_sum<kBlockThreads>(sums.divergence),
-          block_sum<kBlockThreads>(sums.num_correct)};
+  return {block_sum<kThreads>(sums.cross_entropy), block_sum<kThreads>(sums.divergence),
+          block_sum<kThreads>(sums.num_correct)};
 }
 
-// Writes the outputs of head `number`, by one thread, and returns what it adds to the total.
+// Writes the outputs of head `number`, and returns what it adds to the total; for one thread.
 template <class T>
 __device__ __forceinline__ double write_head(const LossHead<T>& head, std::int64_t num_wrong,
                                              const LossSums& sums, std::int64_t number,
@@ -221,13 +115,93 @@ __device__ __forceinline__ double write_head(const LossHead<T>& head, std::int64
     parts.cross_entropy = nan("");
     parts.weighted = nan("");
   }
-  if (threadIdx.x == 0) {
-    out.cross_entropy[number] = static_cast<T>(parts.cross_entropy);
-    out.distillation[number] = static_cast<T>(parts.distillation);
-    out.num_correct[number] = sums.num_correct;
-    out.num_valid[number] = head.num_valid;
-  }
+  out.cross_entropy[number] = static_cast<T>(parts.cross_entropy);
+  out.distillation[number] = static_cast<T>(parts.distillation);
+  out.num_correct[number] = sums.num_correct;
+  out.num_valid[number] = head.num_valid;
   return parts.weighted;
+}
+
+// Lanes that share a row of a small batch: fewer, so that its rows have fewer exchanges.
+SD_MATH int num_lanes_of_small(std::int64_t num_classes) { return num_classes <= 16 ? 4 : 32; }
+
+// All that is summed over the rows of a head.
+struct HeadSums {
+  LossSums loss;
+  double label_weight;  // with class weights
+  int num_valid;
+  int num_wrong;
+
+  __device__ void add(const HeadSums& other) {
+    loss.cross_entropy += other.loss.cross_entropy;
+    loss.divergence += other.loss.divergence;
+    loss.num_correct += other.loss.num_correct;
+    label_weight += other.label_weight;
+    num_valid += other.num_valid;
+    num_wrong += other.num_wrong;
+  }
+};
+
+// Threads of a block that have a head to themselves: whole warps.
+struct Team {
+  int thread;
+  int num_threads;
+};
+
+// A team: the sums of a head over the rows of each warp, in all its lanes, and the softmaxes of the
+// last row of each group. Fills in the sum of the class weights.
+template <int kLanes, class T>
+__device__ __forceinline__ HeadSums add_head(LossHead<T>& head, Team team, RowSoftmaxes<T>& last) {
+  const int group = team.thread / kLanes, num_groups = team.num_threads / kLanes;
+  const int lane = team.thread % kLanes;
+  head.class_weight_sum = static_cast<double>(head.num_classes);
+  if (head.class_weights != nullptr) {
+    double sum = 0.0;
+    for (std::int64_t c = lane; c < head.num_classes; c += kLanes) {
+      sum += static_cast<double>(head.class_weights[c]);
+    }
+    head.class_weight_sum = group_sum<kLanes>(sum);
+  }
+  const GradientFactors<T> factors = gradient_factors(head);  // but for the denominators
+  HeadSums sums{};
+  for (std::int64_t first = 0; first < head.num_rows; first += num_groups) {
+    const bool is_row = first + group < head.num_rows;
+    const std::int64_t row = is_row ? first + group : 0;
+    last = row_softmaxes<kLanes>(head, factors, row, is_row, lane, sums.loss);
+    const std::int64_t target = head.targets[row];
+    const bool counts = is_row && target != head.ignore_index;
+    const bool is_valid = counts && is_in_range(head, target);
+    sums.num_valid += is_valid;
+    sums.num_wrong += counts && !is_valid;
+    if (is_valid && head.class_weights) {
+      sums.label_weight += static_cast<double>(head.class_weights[target]);
+    }
+  }
+  sums.loss.cross_entropy = sum_of_groups<kLanes>(sums.loss.cross_entropy);
+  sums.loss.divergence = sum_of_groups<kLanes>(sums.loss.divergence);
+  sums.loss.num_correct = sum_of_groups<kLanes>(static_cast<int>(sums.loss.num_correct));
+  if (head.class_weights) sums.label_weight = sum_of_groups<kLanes>(sums.label_weight);
+  sums.num_valid = sum_of_groups<kLanes>(sums.num_valid);
+  sums.num_wrong = sum_of_groups<kLanes>(sums.num_wrong);
+  return sums;
+}
+
+// A team: the gradient of a head whose denominators are known.
+template <int kLanes, class T>
+__device__ __forceinline__ void write_head_gradient(const LossHead<T>& head, Team team,
+                                                    RowSoftmaxes<T> softmaxes) {
+  const int group = team.thread / kLanes, num_groups = team.num_threads / kLanes;
+  const int lane = team.thread % kLanes;
+  const GradientFactors<T> factors = gradient_factors(head);
+  for (std::int64_t first = 0; first < head.num_rows; first += num_groups) {
+    const bool is_row = first + group < head.num_rows;
+    const std::int64_t row = is_row ? first + group : 0;
+    if (head.num_rows > num_groups) {  // else it is the one row of the group
+      LossSums done{};
+      softmaxes = row_softmaxes<kLanes>(head, factors, row, is_row, lane, done);
+    }
+    if (is_row) write_gradient<kLanes>(head, factors, row, lane, softmaxes);
+  }
 }
 
 // One block: everything.
@@ -235,14 +209,44 @@ template <class T>
 __global__ void __launch_bounds__(kWholeThreads)
     whole_loss(const __grid_constant__ HeadTable<T> table,
                const __grid_constant__ LossOutputs<T> out) {
-  double total = 0.0;
-  for (unsigned number = 0; number < static_cast<unsigned>(table.size); ++number) {
-    LossHead<T> head = read_head(table, number);
-    const std::int64_t num_wrong = find_denominators<kWholeThreads>(head);
-    const LossSums sums = add_rows<kWholeThreads>(head, 0, 1);
-    total += write_head(head, num_wrong, sums, number, out);
+  constexpr int kWarps = kWholeThreads / kWarpThreads;
+  __shared__ HeadSums by_warp[kWarps];
+  __shared__ double weighted[kTableHeads];
+  const int thread = static_cast<int>(threadIdx.x), num_teams = table.size > 1 ? 2 : 1;
+  const int team_threads = kWholeThreads / num_teams, number_of_team = thread / team_threads;
+  const Team team{thread % team_threads, team_threads};
+  const int first_warp = number_of_team * (team_threads / kWarpThreads);
+  for (int first = 0; first < table.size; first += num_teams) {
+    const int number = first + number_of_team;
+    const bool is_head = number < table.size;  // else the team has nothing to do, but waits
+    LossHead<T> head = read_head(table, static_cast<unsigned>(is_head ? number : 0));
+    RowSoftmaxes<T> softmaxes{};
+    if (is_head) {
+      with_lanes(num_lanes_of_small(head.num_classes), [&](auto lanes) {
+        const HeadSums sums = add_head<decltype(lanes)::value>(head, team, softmaxes);
+        if (thread % kWarpThreads == 0) by_warp[thread / kWarpThreads] = sums;
+      });
+    }
+    __syncthreads();
+    if (is_head) {
+      HeadSums sums{};
+      for (int warp = 0; warp < team_threads / kWarpThreads; ++warp) {
+        sums.add(by_warp[first_warp + warp]);
+      }
+      head.num_valid = sums.num_valid;
+      head.label_weight = head.class_weights ? sums.label_weight : sums.num_valid;
+      with_lanes(num_lanes_of_small(head.num_classes), [&](auto lanes) {
+        write_head_gradient<decltype(lanes)::value>(head, team, softmaxes);
+      });
+      if (team.thread == 0)
+        weighted[number] = write_head(head, sums.num_wrong, sums.loss, number, out);
+    }
+    __syncthreads();  // the next heads' sums go to the same memory
   }
-  if (threadIdx.x == 0) *out.total = static_cast<T>(total);
+  if (thread != 0) return;
+  double total = 0.0;
+  for (int number = 0; number < table.size; ++number) total += weighted[number];
+  *out.total = static_cast<T>(total);
 }
 
 // The head with its denominators, which an earlier kernel found.
@@ -261,7 +265,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     denominators(const __grid_constant__ HeadTable<T> table, HeadWorkspace* const workspaces) {
   LossHead<T> head = table.heads[blockIdx.x];
-  const std::int64_t num_wrong = find_denominators<kThreads>(head);
+  const std::int64_t num_wrong = find_denominators(head);
   if (threadIdx.x != 0) return;
   HeadWorkspace& workspace = workspaces[table.first + blockIdx.x];
   workspace.num_valid = head.num_valid;
@@ -279,7 +283,7 @@ __global__ void __launch_bounds__(kThreads)
   if (blockIdx.x >= num_blocks) return;  // the whole block: another head has more rows
   HeadWorkspace& workspace = workspaces[table.first + blockIdx.y];
   const LossHead<T> head = head_of(table, blockIdx.y, workspace);
-  const LossSums sums = add_rows<kThreads>(head, blockIdx.x, num_blocks);
+  const LossSums sums = add_rows(head, blockIdx.x, num_blocks);
   if (threadIdx.x == 0) workspace.blocks[blockIdx.x] = sums;
 }
 
@@ -303,10 +307,11 @@ __global__ void __launch_bounds__(kThreads)
     sums.cross_entropy = block_sum<kThreads>(sums.cross_entropy);
     sums.divergence = block_sum<kThreads>(sums.divergence);
     sums.num_correct = block_sum<kThreads>(sums.num_correct);
+    if (threadIdx.x != 0) continue;
     total += write_head(head, workspace.num_wrong, sums, number, out);
-    if (threadIdx.x == 0) workspace.total = total;
+    workspace.total = total;
+    *out.total = static_cast<T>(total);
   }
-  if (threadIdx.x == 0) *out.total = static_cast<T>(total);
 }
 
 template <class T>
@@ -336,7 +341,7 @@ bool is_small(const LossHead<T>* heads, std::int64_t num_heads) {
   std::int64_t lanes = 0;
   for (std::int64_t i = 0; i < num_heads && lanes <= kWholeLanes; ++i) {
     if (heads[i].num_rows > kWholeLanes) return false;
-    lanes += heads[i].num_rows * num_lanes(heads[i].num_classes);
+    lanes += heads[i].num_rows * num_lanes_of_small(heads[i].num_classes);
   }
   return num_heads <= kTableHeads && lanes <= kWholeLanes;
 }

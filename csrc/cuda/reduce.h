@@ -22,10 +22,10 @@ SD_MATH int num_lanes(std::int64_t length) {
   return length <= 4 ? 4 : length <= 8 ? 8 : length <= 16 ? 16 : 32;
 }
 
-// body(Lanes<n>) with n lanes for a row of so many numbers. Alike in all threads of a block.
+// body(Lanes<n>) with n = `lanes`, which is alike in all threads of a warp.
 template <class Body>
-__device__ __forceinline__ void with_lanes(std::int64_t length, Body body) {
-  switch (num_lanes(length)) {
+__device__ __forceinline__ void with_lanes(int lanes, Body body) {
+  switch (lanes) {
     case 4:
       return body(Lanes<4>{});
     case 8:
@@ -54,6 +54,17 @@ __device__ __forceinline__ T group_max(T value) {
   for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     const T other = __shfl_xor_sync(kAllLanes, value, offset);
     value = other > value ? other : value;
+  }
+  return value;
+}
+
+// The sum over the groups of a warp of what the lanes of each have alike, in all lanes. All lanes
+// of the warp must call it.
+template <int kLanes, class T>
+__device__ __forceinline__ T sum_of_groups(T value) {
+#pragma unroll
+  for (int offset = kLanes; offset < kWarpThreads; offset *= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, offset);
   }
   return value;
 }

@@ -48,6 +48,13 @@ class _Generations(nn.Module):
         self.network = build(num_classes)
         self.previous = build(num_classes).requires_grad_(False).eval()
         self.register_buffer("generation", torch.zeros((), dtype=torch.int64))
+        self.number = 0  # the same, known without waiting for a device
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            _Generations._note_generation
+        )
+
+    def _note_generation(self, _: object) -> None:
+        self.number = int(self.get_buffer("generation"))
 
     def forward(self, signals: Tensor) -> dict[str, Tensor]:
         logits: dict[str, Tensor] = self.network(signals)
@@ -64,6 +71,7 @@ class _Generations(nn.Module):
         self.previous.load_state_dict(self.network.state_dict())
         self.network.load_state_dict(self._build(self._num_classes).state_dict())
         self.get_buffer("generation").add_(1)
+        self.number += 1
 
 
 @register_method
@@ -134,7 +142,7 @@ class BornAgain(Multitask):
         del teacher
         student = require_student(self, student, _Generations)
         logits = self.in_order(student.network(signals))
-        if int(student.get_buffer("generation")) == 0:  # on a GPU this waits for the device
+        if student.number == 0:
             return self.loss(logits, None, targets)
         with torch.no_grad():
             taught = student.previous(signals)

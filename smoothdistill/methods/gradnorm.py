@@ -122,9 +122,9 @@ class GradNorm(Multitask):
             rates = rates / rates.mean().clamp(min=torch.finfo(rates.dtype).tiny)  # no label: 0
             aims = (factors * lengths).mean() * rates**self.options.asymmetry
         balance = (factors * lengths - aims).abs().sum()
-        weights = losses.new_tensor(list(self.task_weights().values()))
         # The balance has a gradient for the factors only, and is no part of the loss's value.
-        total = (weights * factors.detach() * losses).sum() + (balance - balance.detach())
+        weighed = self.weigh((factors.detach() * losses).unbind())
+        total = weighed + (balance - balance.detach())
         return found.parts(total, dict(zip(self.other_parts, factors, strict=True)))
 
 

@@ -76,8 +76,6 @@ class UncertaintyWeighting(Multitask):
         logits = self.in_order(student.network(signals))
         found = task_losses(logits, targets, self.options.label_smoothing)
         factors = torch.exp(-student.log_variances)
-        weights = factors.new_tensor(list(self.task_weights().values()))
-        total = (
-            weights * (factors * torch.stack(found.losses) + 0.5 * student.log_variances)
-        ).sum()
+        parts = factors * torch.stack(found.losses) + 0.5 * student.log_variances
+        total = self.weigh(parts.unbind())
         return found.parts(total, dict(zip(self.other_parts, factors, strict=True)))

@@ -67,9 +67,14 @@ class GraphedSteps(Generic[Out]):
         self._is_possible = True
 
     def clear(self) -> None:
-        """Forget the graphs, where a step is another one from now on."""
+        """Forget the graphs, where a step is another one from now on.
+
+        Its first steps are run eagerly again: state that comes to be within a capture, such as the
+        moments of weights that were not trained before, would begin anew in each replay.
+        """
         for fed in self._fed.values():
             fed.graphs.clear()
+            fed.num_eager.clear()
 
     @property
     def num_graphs(self) -> int:
@@ -200,6 +205,10 @@ class CudaCapture:
     def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
         """The replay of a new graph of what a function launches."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
-            run()
+        outside = torch.cuda.current_stream(self._device)
+        try:
+            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
+                run()
+        finally:  # of one that fails PyTorch leaves its stream the current one
+            torch.cuda.set_stream(outside)
         return graph.replay

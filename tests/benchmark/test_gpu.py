@@ -13,7 +13,7 @@ def test_the_script_runs_without_a_gpu(tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("gpu", REPOSITORY / "bench" / "gpu.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main([str(tmp_path / "cpu.json"), "--device", "cpu", "--quick"])
+    assert not module.main([str(tmp_path / "cpu.json"), "--device", "cpu", "--quick"])
     content = json.loads((tmp_path / "cpu.json").read_text(encoding="utf-8"))
     rows = content["rows"]
     assert content["environment"]["device"] == "cpu"
