@@ -103,7 +103,8 @@ def decoupled_divergence(
     """
     if student_logits.shape[1] == 1:  # there are no others
         return 0.0 * student_logits.sum()
-    is_target = functional.one_hot(target.clamp(min=0), student_logits.shape[1]).bool()
+    classes = torch.arange(student_logits.shape[1], device=target.device)
+    is_target = target.clamp(min=0)[:, None] == classes
     divergences = []
     logs = [
         functional.log_softmax(logits.float() / temperature, 1)

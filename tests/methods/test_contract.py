@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothdistill.methods import METHODS, LossParts, Method, NetworkBuilder, build_method
 from smoothdistill.methods.cross_task import contrast
@@ -95,6 +96,37 @@ def test_loss_parts_have_their_names_and_shapes(name: str, tasks: str) -> None:
     assert tuple(others) == step.method.other_parts
     assert all(value.ndim == 0 and not value.requires_grad for value in others.values())
     assert np.isfinite([float(out.total), *map(float, others.values())]).all()
+
+
+class _Reads(TorchDispatchMode):
+    """Notes what on a GPU would wait for it, and so could not be captured in a graph."""
+
+    waits = ("_local_scalar_dense", "lift_fresh", "nonzero", "masked_select", "equal", "is_nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        name = func.overloadpacket.__name__
+        is_mask = name == "index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in self.waits or is_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_loss_reads_nothing_of_the_device(name: str) -> None:
+    num_classes = TASKS["two"]
+    step = make_step(name, num_classes)
+    for epoch in range(NUM_EPOCHS):
+        step.begin_epoch(epoch, NUM_EPOCHS)
+        step(*make_batch(epoch, num_classes))  # what a method keeps comes to be
+        signals, targets = make_batch(10 + epoch, num_classes)
+        with _Reads() as reads:
+            step.method.batch_loss(step.model, step.teacher.model, signals, targets)
+        assert not reads.found, epoch
 
 
 @pytest.mark.parametrize("tasks", list(TASKS))
