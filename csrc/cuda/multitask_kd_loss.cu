@@ -238,8 +238,9 @@ __global__ void __launch_bounds__(kWholeThreads)
       with_lanes(num_lanes_of_small(head.num_classes), [&](auto lanes) {
         write_head_gradient<decltype(lanes)::value>(head, team, softmaxes);
       });
-      if (team.thread == 0)
+      if (team.thread == 0) {
         weighted[number] = write_head(head, sums.num_wrong, sums.loss, number, out);
+      }
     }
     __syncthreads();  // the next heads' sums go to the same memory
   }
