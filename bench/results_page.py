@@ -147,6 +147,8 @@ OF_SMLDIST = (
     ("smldist", "kd", "All three, beyond logits alone"),
     ("smldist", "smldist, published form", "The mended form, beyond the published one"),
     ("smldist", "teacher alone", "The student, beyond its teacher"),
+    ("smldist, 7 epochs", "student alone, 7 epochs", "The student, with longer training for both"),
+    ("smldist, 7 epochs", "teacher alone", "The same, beyond its teacher of 4 epochs"),
 )
 
 
