@@ -123,7 +123,9 @@ __device__ __forceinline__ double write_head(const LossHead<T>& head, std::int64
 }
 
 // Lanes that share a row of a small batch: fewer, so that its rows have fewer exchanges.
-SD_MATH int num_lanes_of_small(std::int64_t num_classes) { return num_classes <= 16 ? 4 : 32; }
+SD_MATH int num_lanes_of_small(std::int64_t num_classes) {
+  return num_classes <= 32 ? 4 : num_classes <= 64 ? 8 : 32;
+}
 
 // All that is summed over the rows of a head.
 struct HeadSums {
