@@ -14,8 +14,10 @@ from pathlib import Path
 
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 STEP_BEGIN, STEP_END = "<!-- step: begin -->\n", "<!-- step: end -->\n"
+BFLOAT16_BEGIN, BFLOAT16_END = "<!-- bfloat16: begin -->\n", "<!-- bfloat16: end -->\n"
 FEATURES_BEGIN, FEATURES_END = "<!-- features: begin -->\n", "<!-- features: end -->\n"
 OURS = "ours, float32"
+OURS_BFLOAT16 = "ours, bfloat16"
 STRONGEST_ONLY = ("conv_pool", "linear")  # ops with many cases: the README shows one rival of each
 README = Path(__file__).parents[1] / "README.md"
 
@@ -64,28 +66,30 @@ def hardware(result: dict) -> str:
     )
 
 
-def step_table(steps: dict) -> str:
+def step_table(steps: dict, ours: str = OURS) -> str:
     """Markdown: one row for each layout, batch and number of threads, one column for each rival.
 
     A rival's cell is its milliseconds and how many times faster ours is; a floor's is its
-    milliseconds and how many times as long ours takes.
+    milliseconds and how many times as long ours takes. Floors of other number formats than ours
+    are left out.
     """
     place = ("layout", "batch", "threads")
     times = {(*(row[key] for key in place), row["provider"]): row for row in steps["times"]}
     ratios = {
         (*(row[key] for key in place), row["against"]): row
         for row in steps["ratios"]
-        if row["provider"] == OURS
+        if row["provider"] == ours
     }
-    rivals = list(dict.fromkeys(key[-1] for key in ratios))
     floors = {row["provider"] for row in steps["times"] if row["kind"] == "floor"}
+    other_format = {f for f in floors if f.endswith(", bfloat16") != ours.endswith(", bfloat16")}
+    rivals = [name for name in dict.fromkeys(key[-1] for key in ratios) if name not in other_format]
     rivals.sort(key=lambda rival: rival in floors)  # stable: floors last
     lines = [
-        f"| layout | batch | threads | {OURS} | {' | '.join(rivals)} |",
+        f"| layout | batch | threads | {ours} | {' | '.join(rivals)} |",
         f"|---|{'--:|' * (3 + len(rivals))}",
     ]
     for key in dict.fromkeys(key[:-1] for key in times):
-        cells = [f"{key[0]} | {key[1]} | {key[2]} | {_milliseconds(times[*key, OURS])}"]
+        cells = [f"{key[0]} | {key[1]} | {key[2]} | {_milliseconds(times[*key, ours])}"]
         for rival in rivals:
             row = ratios.get((*key, rival))
             if row is None:
@@ -208,8 +212,15 @@ def main(path: str) -> None:
     if "times" in result:
         text = replaced(text, BEGIN, END, table(result) + hardware(result))
     if "steps" in result:
-        content = step_table(result["steps"]) + step_notes(result)
-        text = replaced(text, STEP_BEGIN, STEP_END, content)
+        # Of a machine that multiplies bfloat16 the README shows that, and of another one float32.
+        has_bfloat16 = any(row["provider"] == OURS_BFLOAT16 for row in result["steps"]["ratios"])
+        ours, begin, end = (
+            (OURS_BFLOAT16, BFLOAT16_BEGIN, BFLOAT16_END)
+            if has_bfloat16
+            else (OURS, STEP_BEGIN, STEP_END)
+        )
+        content = step_table(result["steps"], ours) + step_notes(result)
+        text = replaced(text, begin, end, content)
     if "features" in result:
         content = features_tables(result["features"]) + features_notes(result)
         text = replaced(text, FEATURES_BEGIN, FEATURES_END, content)

@@ -26,13 +26,13 @@ void parallel_pieces(std::int64_t size, std::int64_t work, Body body) {
                body);
 }
 
-// A contiguous float32 tensor of the given shape; -1 stands for any size.
-inline TensorView float_view(py::handle tensor, const char* name,
-                             std::initializer_list<std::int64_t> shape) {
+// A contiguous tensor of 32-bit numbers of the given kind and shape; -1 stands for any size.
+inline TensorView typed_view(py::handle tensor, const char* name, dlpack::TypeCode kind,
+                             const char* kind_name, std::initializer_list<std::int64_t> shape) {
   const ArgumentName argument{name};
   const TensorView result = view(tensor.ptr(), dlpack::kAnyCpu, argument);
-  if (!result.is(dlpack::kFloat, 32)) {
-    throw py::type_error(argument.text() + " must be float32, but is " +
+  if (!result.is(kind, 32)) {
+    throw py::type_error(argument.text() + " must be " + kind_name + ", but is " +
                          dtype_name(result.raw.dtype) + " instead.");
   }
   bool fits = result.raw.num_dims == static_cast<int>(shape.size());
@@ -50,7 +50,18 @@ inline TensorView float_view(py::handle tensor, const char* name,
   return result;
 }
 
-inline void require_floats(const TensorView& tensor, const char* name, std::int64_t least) {
+inline TensorView float_view(py::handle tensor, const char* name,
+                             std::initializer_list<std::int64_t> shape) {
+  return typed_view(tensor, name, dlpack::kFloat, "float32", shape);
+}
+
+// Memory for pairs of bfloat16 numbers.
+inline TensorView pair_view(py::handle tensor, const char* name,
+                            std::initializer_list<std::int64_t> shape) {
+  return typed_view(tensor, name, dlpack::kInt, "int32", shape);
+}
+
+inline void require_elements(const TensorView& tensor, const char* name, std::int64_t least) {
   if (tensor.size < least) {
     throw py::value_error(ArgumentName{name}.text() + " must hold at least " +
                           std::to_string(least) + " elements, but holds " +

@@ -102,13 +102,13 @@ class ConvNet {
       std::swap(x, y);
     }
     for (const LinearLayer& layer : linears_) {
-      run_linear_forward(layer.shape, x, layer.weight, layer.bias, true, y);
+      run_linear_forward<FloatKernels>(layer.shape, x, layer.weight, layer.bias, true, y);
       std::swap(x, y);
     }
     for (std::size_t i = 0; i < heads_.size(); ++i) {
       const LinearLayer& layer = heads_[i];
       const std::int64_t classes = layer.shape.out_features;
-      run_linear_forward(layer.shape, x, layer.weight, layer.bias, false, y);
+      run_linear_forward<FloatKernels>(layer.shape, x, layer.weight, layer.bias, false, y);
       from_columns(y, filled, classes, columns, 0, logits_[i] + first * classes);
     }
   }

@@ -68,6 +68,24 @@ constexpr std::int64_t conv_pool_workspace_floats(const ConvPoolShape& s, const 
                            conv_pool_round_up(s.kernel * s.in_channels));
 }
 
+#if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
+// x [blocks, (in_channels + 1) / 2, time, columns] and weight [out_channels, the same, kernel] as
+// pairs of channels in bfloat16, with 0 beside the last of an odd number.
+struct ConvPoolPairs {
+  BfloatPair* x;
+  BfloatPair* weight;
+};
+
+namespace avx512_bf16 {
+void conv_pool_pair(const ConvPoolShape& shape, const BatchInColumns& layout, const float* x,
+                    const float* weight, const ConvPoolPairs& pairs);
+void conv_pool_forward(const ConvPoolShape& shape, const BatchInColumns& layout,
+                       const BfloatPair* x, const BfloatPair* weight, const float* bias, float* y,
+                       std::uint8_t* choice, std::int64_t block, std::int64_t begin,
+                       std::int64_t end);
+}  // namespace avx512_bf16
+#endif
+
 SD_PER_LEVEL(
     // Outputs [begin, end) of the time axis of one block. `choice` may be null.
     void conv_pool_forward(const ConvPoolShape& shape, const BatchInColumns& layout, const float* x,

@@ -14,16 +14,24 @@
 
 namespace smoothdistill {
 
-inline void run_conv_pool(const ConvPoolShape& s, const BatchInColumns& layout, const float* x,
-                          const float* weight, const float* bias, float* y, std::uint8_t* choice) {
+// Calls body(block, begin, end) for the outputs [begin, end) of the time axis of each block.
+template <class Body>
+void for_conv_pool_outputs(const ConvPoolShape& s, const BatchInColumns& layout, Body body) {
   const std::int64_t work = 2 * s.out_channels * s.in_channels * s.kernel * layout.columns;
   parallel_pieces(layout.blocks * s.pooled, work, [&](std::int64_t begin, std::int64_t end) {
     while (begin < end) {
       const std::int64_t block = begin / s.pooled, first = begin % s.pooled;
       const std::int64_t last = std::min(s.pooled, first + end - begin);
-      SD_CALL(conv_pool_forward, s, layout, x, weight, bias, y, choice, block, first, last);
+      body(block, first, last);
       begin += last - first;
     }
+  });
+}
+
+inline void run_conv_pool(const ConvPoolShape& s, const BatchInColumns& layout, const float* x,
+                          const float* weight, const float* bias, float* y, std::uint8_t* choice) {
+  for_conv_pool_outputs(s, layout, [&](std::int64_t block, std::int64_t begin, std::int64_t end) {
+    SD_CALL(conv_pool_forward, s, layout, x, weight, bias, y, choice, block, begin, end);
   });
 }
 
@@ -69,19 +77,55 @@ inline ConvPoolShape conv_pool_shape(const TensorView& weight, std::int64_t batc
 }
 
 // A batch in columns: x [blocks, in, time, columns] -> y [blocks, out, pooled, columns].
+struct ConvPoolInColumns {
+  ConvPoolInColumns(py::handle x, py::handle weight, py::handle bias, py::handle y,
+                    py::handle choice)
+      : weights(float_view(weight, "weight", {-1, -1, -1})),
+        in(float_view(x, "x", {-1, weights.raw.shape[1], -1, -1})),
+        layout{in.raw.shape[0], in.raw.shape[3]} {
+    require_columns(layout.columns);
+    shape = conv_pool_shape(weights, layout.blocks * layout.columns, in.raw.shape[2]);
+    biases = float_view(bias, "bias", {shape.out_channels}).as<float>();
+    const TensorView out =
+        float_view(y, "y", {layout.blocks, shape.out_channels, shape.pooled, layout.columns});
+    to = out.as<float>();
+    where = choice.is_none() ? nullptr : choice_view(choice, out.size);
+  }
+
+  TensorView weights, in;
+  BatchInColumns layout;
+  ConvPoolShape shape{};
+  const float* biases;
+  float* to;
+  std::uint8_t* where;
+};
+
 inline void conv_pool_columns(py::handle x, py::handle weight, py::handle bias, py::handle y,
                               py::handle choice) {
-  const TensorView weights = float_view(weight, "weight", {-1, -1, -1});
-  const TensorView in = float_view(x, "x", {-1, weights.raw.shape[1], -1, -1});
-  const BatchInColumns layout{in.raw.shape[0], in.raw.shape[3]};
-  require_columns(layout.columns);
-  const ConvPoolShape s = conv_pool_shape(weights, layout.blocks * layout.columns, in.raw.shape[2]);
-  const TensorView biases = float_view(bias, "bias", {s.out_channels});
-  const TensorView out =
-      float_view(y, "y", {layout.blocks, s.out_channels, s.pooled, layout.columns});
-  run_conv_pool(s, layout, in.as<float>(), weights.as<float>(), biases.as<float>(), out.as<float>(),
-                choice.is_none() ? nullptr : choice_view(choice, out.size));
+  const ConvPoolInColumns c(x, weight, bias, y, choice);
+  run_conv_pool(c.shape, c.layout, c.in.as<float>(), c.weights.as<float>(), c.biases, c.to,
+                c.where);
 }
+
+#if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
+// The same of numbers rounded to bfloat16; memory is lent for their pairs.
+inline void conv_pool_columns_bfloat16(py::handle x, py::handle weight, py::handle bias,
+                                       py::handle y, py::handle choice, py::handle memory) {
+  const ConvPoolInColumns c(x, weight, bias, y, choice);
+  const ConvPoolShape& s = c.shape;
+  require_many_columns(c.layout.columns);
+  const std::int64_t channels = (s.in_channels + 1) / 2;
+  const std::int64_t size = c.layout.blocks * channels * s.time * c.layout.columns;
+  const TensorView lent = pair_view(memory, "memory", {-1});
+  require_elements(lent, "memory", size + s.out_channels * channels * s.kernel);
+  const cpu::ConvPoolPairs pairs{lent.as<BfloatPair>(), lent.as<BfloatPair>() + size};
+  cpu::avx512_bf16::conv_pool_pair(s, c.layout, c.in.as<float>(), c.weights.as<float>(), pairs);
+  for_conv_pool_outputs(s, c.layout, [&](std::int64_t block, std::int64_t begin, std::int64_t end) {
+    cpu::avx512_bf16::conv_pool_forward(s, c.layout, pairs.x, pairs.weight, c.biases, c.to, c.where,
+                                        block, begin, end);
+  });
+}
+#endif
 
 inline void conv_pool_backward_columns(py::handle dy, py::handle choice, py::handle x,
                                        py::handle weight, py::handle workspace, py::handle dx,
@@ -94,7 +138,7 @@ inline void conv_pool_backward_columns(py::handle dy, py::handle choice, py::han
   const TensorView grad =
       float_view(dy, "dy", {layout.blocks, s.out_channels, s.pooled, layout.columns});
   const TensorView memory = float_view(workspace, "workspace", {-1});
-  require_floats(memory, "workspace", cpu::conv_pool_workspace_floats(s, layout));
+  require_elements(memory, "workspace", cpu::conv_pool_workspace_floats(s, layout));
   float* grad_in = nullptr;
   if (!dx.is_none()) {
     grad_in =

@@ -35,6 +35,15 @@ SimdLevel highest_simd_level() {
   return SimdLevel::kBaseline;
 }
 
+// Whether the kernels that end in `_bfloat16` may be called.
+bool has_bfloat16_products() {
+#if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
+  return simd_level == SimdLevel::kAvx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 const char* simd_name(SimdLevel level) {
 #if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
   constexpr const char* kNames[] = {"sse2", "avx2", "avx512"};
@@ -205,6 +214,14 @@ void multitask_kd_loss(py::handle student, py::handle teacher, py::handle target
   });
 }
 
+template <class Kernels>
+void def_linear(py::module_& m, const std::string& format) {
+  m.def(("linear_forward" + format).c_str(), &linear_forward<Kernels>);
+  m.def(("linear_backward_input" + format).c_str(), &linear_backward_input<Kernels>);
+  m.def(("linear_backward_weight" + format).c_str(), &linear_backward_weight<Kernels>);
+  m.def(("linear_adam_ema" + format + "_").c_str(), &linear_adam_ema<Kernels>);
+}
+
 }  // namespace
 }  // namespace smoothdistill
 
@@ -227,10 +244,12 @@ PYBIND11_MODULE(_core, m) {
   m.def("conv_pool_columns", &sd::conv_pool_columns);
   m.def("conv_pool_backward_columns", &sd::conv_pool_backward_columns);
   m.def("conv_pool_workspace_floats", &sd::conv_pool_workspace_size);
-  m.def("linear_forward", &sd::linear_forward);
-  m.def("linear_backward_input", &sd::linear_backward_input);
-  m.def("linear_backward_weight", &sd::linear_backward_weight);
-  m.def("linear_adam_ema_", &sd::linear_adam_ema);
+  sd::def_linear<sd::FloatKernels>(m, "");
+  m.def("has_bfloat16_products", &sd::has_bfloat16_products);
+#if defined(SMOOTHDISTILL_HAS_X86_LEVELS)
+  sd::def_linear<sd::Bfloat16Kernels>(m, "_bfloat16");
+  m.def("conv_pool_columns_bfloat16", &sd::conv_pool_columns_bfloat16);
+#endif
   m.def("conv_net_logits", &sd::conv_net_logits);
   m.def("to_columns", &sd::to_columns_of);
   m.def("from_columns", &sd::from_columns_of);

@@ -7,7 +7,14 @@
 // and an older processor would die of it.
 #pragma once
 
+#include <cstdint>
+
 namespace smoothdistill {
+
+// Two bfloat16 numbers (upper halves of float32), the first in the low half: what a lane of a dot
+// product takes. Kernels of these are in the namespace cpu::avx512_bf16, beside the levels below,
+// for processors that have AVX512_BF16.
+using BfloatPair = std::uint32_t;
 
 enum class SimdLevel { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
 

@@ -1,6 +1,8 @@
-// CPU kernels of conv_pool; the contract is in csrc/conv_pool.h.
+// CPU kernels of conv_pool; the contract is in csrc/conv_pool.h. The forward pass is compiled once
+// more with AVX512_BF16 (factors.h).
 #include "conv_pool.h"
 
+#include "factors.h"
 #include "sparse_sum.h"
 #include "vector.h"
 
@@ -26,21 +28,21 @@ SD_INLINE std::uint8_t choose(float first, float second, float& value) {
 
 // Rows output channels x one pair of outputs x Columns vectors of windows.
 template <int Rows, int Columns>
-SD_INLINE void forward_tile(const ConvPoolShape& s, std::int64_t columns, const float* x,
-                            const float* weight, const float* bias, float* y, std::uint8_t* choice,
+SD_INLINE void forward_tile(const ConvPoolShape& s, std::int64_t columns, const Factor* x,
+                            const Factor* weight, const float* bias, float* y, std::uint8_t* choice,
                             std::int64_t y_stride) {
-  const std::int64_t row_size = s.in_channels * s.kernel;
+  const std::int64_t in_channels = factors_of(s.in_channels), row_size = in_channels * s.kernel;
   Vector sum[2][Rows][Columns];
   SD_UNROLL for (int r = 0; r < Rows; ++r) {
     SD_UNROLL for (int c = 0; c < Columns; ++c) sum[0][r][c] = sum[1][r][c] = broadcast(bias[r]);
   }
-  for (std::int64_t channel = 0; channel < s.in_channels; ++channel) {
-    const float* from = x + channel * s.time * columns;
-    const float* w = weight + channel * s.kernel;
-    Vector samples[Columns];
+  for (std::int64_t channel = 0; channel < in_channels; ++channel) {
+    const Factor* from = x + channel * s.time * columns;
+    const Factor* w = weight + channel * s.kernel;
+    FactorVector samples[Columns];
     SD_UNROLL for (int c = 0; c < Columns; ++c) samples[c] = load(from + c * kLanes);
     for (std::int64_t k = 0; k < s.kernel; ++k) {
-      Vector factors[Rows];
+      FactorVector factors[Rows];
       SD_UNROLL for (int r = 0; r < Rows; ++r) {
         factors[r] = broadcast(w[r * row_size + k]);
         SD_UNROLL for (int c = 0; c < Columns; ++c) {
@@ -78,11 +80,12 @@ SD_INLINE void forward_tile(const ConvPoolShape& s, std::int64_t columns, const 
 }
 
 template <int Columns>
-void forward(const ConvPoolShape& s, std::int64_t columns, const float* x, const float* weight,
+void forward(const ConvPoolShape& s, std::int64_t columns, const Factor* x, const Factor* weight,
              const float* bias, float* y, std::uint8_t* choice, std::int64_t begin,
              std::int64_t end) {
   constexpr int kRows = pair_rows(Columns);
-  const std::int64_t row_size = s.in_channels * s.kernel, y_stride = s.pooled * columns;
+  const std::int64_t row_size = factors_of(s.in_channels) * s.kernel;
+  const std::int64_t y_stride = s.pooled * columns;
   for (std::int64_t p = begin; p < end; ++p) {
     for (std::int64_t c = 0; c < columns; c += Columns * kLanes) {
       const auto rows = [&]<int Rows>(std::int64_t o) __attribute__((always_inline)) {
@@ -97,6 +100,7 @@ void forward(const ConvPoolShape& s, std::int64_t columns, const float* x, const
   }
 }
 
+#if !defined(__AVX512BF16__)
 // One window: vectors run along time.
 template <int Rows, int Columns>
 SD_INLINE void forward_one_tile(const ConvPoolShape& s, const float* x, const float* weight,
@@ -172,19 +176,23 @@ void forward_one(const ConvPoolShape& s, const float* x, const float* weight, co
   for (; o < s.out_channels; ++o) rows.template operator()<1>(o);
 }
 
+#endif
+
 }  // namespace
 
-void conv_pool_forward(const ConvPoolShape& s, const BatchInColumns& layout, const float* x,
-                       const float* weight, const float* bias, float* y, std::uint8_t* choice,
+void conv_pool_forward(const ConvPoolShape& s, const BatchInColumns& layout, const Factor* x,
+                       const Factor* weight, const float* bias, float* y, std::uint8_t* choice,
                        std::int64_t block, std::int64_t begin, std::int64_t end) {
   const std::int64_t columns = layout.columns;
-  x += block * s.in_channels * s.time * columns;
+  x += block * factors_of(s.in_channels) * s.time * columns;
   y += block * s.out_channels * s.pooled * columns;
   if (choice != nullptr) choice += block * s.out_channels * s.pooled * columns;
+#if !defined(__AVX512BF16__)
   if (columns == 1) {
     forward_one(s, x, weight, bias, y, choice, begin, end);
     return;
   }
+#endif
   switch (tile_columns(columns / kLanes)) {
 #if defined(__AVX512F__) || defined(__aarch64__)
     case 4:
@@ -202,6 +210,20 @@ void conv_pool_forward(const ConvPoolShape& s, const BatchInColumns& layout, con
   }
 }
 
+#if defined(__AVX512BF16__)
+void conv_pool_pair(const ConvPoolShape& s, const BatchInColumns& layout, const float* x,
+                    const float* weight, const ConvPoolPairs& pairs) {
+  const std::int64_t size = s.time * layout.columns, channels = factors_of(s.in_channels);
+  for (std::int64_t block = 0; block < layout.blocks; ++block) {
+    pair_rows(x + block * s.in_channels * size, size, s.in_channels, size,
+              pairs.x + block * channels * size, size);
+  }
+  for (std::int64_t o = 0; o < s.out_channels; ++o) {
+    pair_rows(weight + o * s.in_channels * s.kernel, s.kernel, s.in_channels, s.kernel,
+              pairs.weight + o * channels * s.kernel, s.kernel);
+  }
+}
+#else
 void conv_pool_gather(const ConvPoolShape& s, const BatchInColumns& layout, const float* x,
                       const ConvPoolWorkspace& workspace, std::int64_t group) {
   const std::int64_t first = group * kColumnGranule;
@@ -311,5 +333,6 @@ void conv_pool_backward_input(const ConvPoolShape& s, const BatchInColumns& layo
               to + t * columns, s.time * columns);
   }
 }
+#endif
 
 }  // namespace smoothdistill::cpu::SD_LEVEL

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smoothdistill import presets
 from smoothdistill.commands.options import (
     DeviceOption,
     JsonOption,
@@ -35,7 +36,9 @@ def compare(
     config: Annotated[
         str | None,
         typer.Option(
-            "--config", metavar="FILE.toml", help="Grid to train, or the name of a preset: quick."
+            "--config",
+            metavar="FILE.toml",
+            help=f"Grid to train, or the name of a preset: {', '.join(presets.names())}.",
         ),
     ] = None,
     overrides: SetOption = None,

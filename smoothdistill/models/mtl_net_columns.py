@@ -87,13 +87,12 @@ class MTLNetColumns:
             signals: What another object has loaded, in columns; by default what this one has.
             note: Told of the end of each layer.
         """
-        assert cpu_module is not None
         for name, x, y, choice in (
             ("conv1", self.signals if signals is None else signals, self.conv1, self.choice1),
             ("conv2", self.conv1, self.conv2, self.choice2),
         ):
             layer = getattr(model, name)
-            cpu_module.conv_pool_columns(x, layer.weight, layer.bias, y, choice)
+            products.conv_pool(x, layer.weight, layer.bias, y, choice)
             note(f"student forward, {label_of(name)}")
         for name, x, y in (
             ("linear1", self.flat, self.linear1),

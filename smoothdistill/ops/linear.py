@@ -3,11 +3,13 @@
 Activations are [blocks, features, columns] (see `columns`), weights [out, in] as `nn.Linear` has
 them. Three libraries offer the same three products: ``native``, the tiles of csrc/cpu/linear.cpp;
 ``blas``, PyTorch's own matrix product (MKL or OpenBLAS); ``onednn``, whose linear layer adds the
-bias in the product. `product_choice` times them where nobody has chosen.
+bias in the product. `product_choice` times them where nobody has chosen. Of numbers rounded to
+bfloat16 there are two: the native tiles where the processor has AVX512_BF16, and PyTorch's.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +18,7 @@ import torch
 from smoothdistill.ops._backend import cpu_kernels, cpu_module
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, UInt8
     from torch import Tensor
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "AdamNumbers",
     "LinearProducts",
     "available_products",
+    "bfloat16_products",
     "make_products",
     "require_products",
 ]
@@ -69,7 +72,7 @@ class LinearProducts:
         y: Float[Tensor, "blocks out columns"],
     ) -> None:
         """Write ``weight x + bias`` into y, after `relu` without what is negative."""
-        self._kernels.linear_forward(x, weight, bias, relu, y)
+        self._kernels.linear_forward(x, weight, bias, relu, y, None)
 
     def backward_input(
         self,
@@ -80,7 +83,7 @@ class LinearProducts:
         dx: Float[Tensor, "blocks in columns"],
     ) -> None:
         """Write (or add) ``weight^T dy`` into dx; afterwards 0 where the gate is not above 0."""
-        self._kernels.linear_backward_input(dy, weight, gate, accumulates, dx)
+        self._kernels.linear_backward_input(dy, weight, gate, accumulates, dx, None)
 
     def backward_weight(
         self,
@@ -108,6 +111,18 @@ class LinearProducts:
             state["step"], *numbers, db,
         )  # fmt: skip
         torch.autograd.graph.increment_version([weight, teacher])
+
+    def conv_pool(
+        self,
+        x: Float[Tensor, "blocks in time columns"],
+        weight: Float[Tensor, "out in kernel"],
+        bias: Float[Tensor, " out"],
+        y: Float[Tensor, "blocks out pooled columns"],
+        choice: UInt8[Tensor, "blocks out pooled columns"] | None,
+    ) -> None:
+        """Write convolution, bias, max-pool 2 and ReLU into y, and where y comes from."""
+        assert cpu_module is not None
+        cpu_module.conv_pool_columns(x, weight, bias, y, choice)
 
     def _panels_for(self, x: Tensor) -> Tensor:
         blocks, features, columns = x.shape
@@ -212,10 +227,66 @@ class _Bfloat16(_Blas):
         torch.sum(dy, dim=(0, 2), out=db)
 
 
+class _NativeBfloat16(LinearProducts):
+    """The same by the native tiles, whose sums are not rounded to bfloat16 either."""
+
+    name = "native bfloat16"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = torch.empty(0, dtype=torch.int32)  # pairs of numbers
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, y: Tensor) -> None:
+        if x.shape[-1] == 1:  # one window fills no tile
+            _Bfloat16().forward(x, weight, bias, relu, y)
+            return
+        memory = self._memory_for(x)
+        self._kernels.linear_forward_bfloat16(x, weight, bias, relu, y, memory)
+
+    def backward_input(
+        self, dy: Tensor, weight: Tensor, gate: Tensor | None, accumulates: bool, dx: Tensor
+    ) -> None:
+        memory = self._memory_for(dy)
+        self._kernels.linear_backward_input_bfloat16(dy, weight, gate, accumulates, dx, memory)
+
+    def backward_weight(self, dy: Tensor, x: Tensor, dw: Tensor, db: Tensor) -> None:
+        self._kernels.linear_backward_weight_bfloat16(
+            dy, x, self._memory_for(x, dy, whole=64), dw, db
+        )
+
+    def update_(
+        self, dy: Tensor, x: Tensor, weight: Tensor, state: dict[str, Tensor], teacher: Tensor,
+        numbers: AdamNumbers, db: Tensor,
+    ) -> None:  # fmt: skip
+        self._kernels.linear_adam_ema_bfloat16_(
+            dy, x, self._memory_for(x, dy, whole=64), weight, state["exp_avg"],
+            state["exp_avg_sq"], teacher, state["step"], *numbers, db,
+        )  # fmt: skip
+        torch.autograd.graph.increment_version([weight, teacher])
+
+    def conv_pool(
+        self, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor, choice: Tensor | None
+    ) -> None:
+        assert cpu_module is not None
+        memory = self._memory_for(x, weight)
+        cpu_module.conv_pool_columns_bfloat16(x, weight, bias, y, choice, memory)
+
+    def _memory_for(self, *tensors: Tensor, whole: int = 2) -> Tensor:
+        """Memory for pairs of tensors [blocks, features, ...], whose features are padded."""
+        needed = sum(t.numel() // t.shape[1] * (-(-t.shape[1] // whole) * whole) for t in tensors)
+        if self._memory.numel() < needed // 2:
+            self._memory = torch.empty(needed // 2, dtype=torch.int32)
+        return self._memory
+
+
 PRODUCTS: dict[str, type[LinearProducts]] = {
     products.name: products for products in (LinearProducts, _Blas, _OneDnn)
 }
 """The libraries by name, for float32."""
+
+_BFLOAT16_PRODUCTS: dict[str, type[LinearProducts]] = {
+    products.name: products for products in (_NativeBfloat16, _Bfloat16)
+}
 
 
 def available_products() -> list[str]:
@@ -229,14 +300,29 @@ def available_products() -> list[str]:
     return names
 
 
+def bfloat16_products() -> list[str]:
+    """Names of the products of numbers rounded to bfloat16 that this machine has, fastest first.
+
+    A processor that has AMX multiplies by PyTorch, which uses it; ``SMOOTHDISTILL_PRODUCTS=blas``
+    says the same for any other.
+    """
+    names = ["bfloat16"]
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    kernels = cpu_kernels()
+    if kernels is not None and kernels.has_bfloat16_products():
+        is_first = not has_amx and os.environ.get(PRODUCTS_VARIABLE) != "blas"
+        names.insert(0 if is_first else 1, "native bfloat16")
+    return names
+
+
 def make_products(name: str) -> LinearProducts:
-    """The products of a library of `PRODUCTS`, or "bfloat16".
+    """The products of a library of `PRODUCTS`, or one of `bfloat16_products`.
 
     Raises:
         ValueError: If the name is unknown or the library absent.
     """
-    if name == "bfloat16":  # which `precision` asks for, and nobody by this name
-        return _Bfloat16()
+    if name in bfloat16_products():  # which `precision` asks for, and nobody by these names
+        return _BFLOAT16_PRODUCTS[name]()
     require_products("products", name)
     return PRODUCTS[name]()
 

@@ -22,7 +22,13 @@ from smoothdistill.models.mtl_net_columns import (
 from smoothdistill.ops import adam_ema_
 from smoothdistill.ops._backend import cpu_kernels, cpu_module
 from smoothdistill.ops.columns import plan_columns, to_columns_
-from smoothdistill.ops.linear import PRODUCTS, AdamNumbers, LinearProducts, make_products
+from smoothdistill.ops.linear import (
+    PRODUCTS,
+    AdamNumbers,
+    LinearProducts,
+    bfloat16_products,
+    make_products,
+)
 from smoothdistill.ops.product_choice import choose_products
 from smoothdistill.training.part_clock import PartClock
 from smoothdistill.training.skipped_steps import overflowed
@@ -104,7 +110,8 @@ class FusedStep:
     ) -> None:
         self.model, self.method, self.optimizer, self.teacher = model, method, optimizer, teacher
         self._check_gradients = check_gradients
-        self.products = "bfloat16" if precision == "bfloat16" else products
+        self._precision = precision
+        self.products = products if precision == "float32" else bfloat16_products()[0]
         self._plans: dict[int, _Plan] = {}
 
     def __call__(
@@ -139,7 +146,7 @@ class FusedStep:
 
     def use(self, products: str) -> None:
         """Let a library of `ops.linear.PRODUCTS` multiply from now on."""
-        if self.products != "bfloat16":
+        if self._precision == "float32":
             self.products = products
             self._plans.clear()
 

@@ -148,7 +148,7 @@ std::int64_t linear_backward(int times) {
                                          dx.data(), 0, 0, kLinear.in_features);
     cpu::baseline::linear_pack(kLinear, x.data(), panels.data(), 0);
     cpu::baseline::linear_backward_weight(kLinear, dy.data(), panels.data(), dw.data(), nullptr,
-                                          0.0, nullptr, 0, kLinear.out_features);
+                                          0.0, 0, kLinear.out_features);
   }
   return 2 * kLinear.in_features * kLinear.out_features * kLinear.columns;
 }

@@ -48,6 +48,32 @@ def test_a_rival_has_its_ratio_and_a_floor_the_distance_to_it(readme_table):
     ]
 
 
+def test_a_number_format_has_its_own_floor(readme_table):
+    place = {"layout": "axes", "batch": 64, "threads": 1}
+    milliseconds = {
+        "ours, float32": 20.0, "ours, bfloat16": 16.0, "floor": 10.0, "floor, bfloat16": 8.0
+    }  # fmt: skip
+    kinds = {name: name.split(",")[0].replace("ours", "fused") for name in milliseconds}
+    times = [
+        {**place, "provider": name, "kind": kinds[name], "median_microseconds": 1e3 * each}
+        for name, each in milliseconds.items()
+    ]
+    ratios = [
+        {**place, "provider": ours, "against": other, "ratio": each / milliseconds[ours],
+         "ratio_low": each / milliseconds[ours], "ratio_high": each / milliseconds[ours]}
+        for ours in ("ours, float32", "ours, bfloat16")
+        for other, each in milliseconds.items() if other != ours
+    ]  # fmt: skip
+    steps = {"times": times, "ratios": ratios, "left_out": []}
+    first = readme_table.step_table(steps).splitlines()
+    assert first[0] == "| layout | batch | threads | ours, float32 | ours, bfloat16 | floor |"
+    second = readme_table.step_table(steps, "ours, bfloat16").splitlines()
+    assert second[0::2] == [
+        "| layout | batch | threads | ours, bfloat16 | ours, float32 | floor, bfloat16 |",
+        "| axes | 64 | 1 | 16.00 | 20.00: **1.25** (1.25 to 1.25) | 8.00: *2.00* (2.00 to 2.00) |",
+    ]
+
+
 def _features():
     place = {"workload": "dense", "num_features": 17, "num_windows": 16_666, "also": ""}
     errors = {"variance": 2e-16, "variance, after a glitch": 1e-15, "skew, after a glitch": 0.0}

@@ -124,6 +124,15 @@ def test_the_floor_takes_one_form_of_each_product():
     assert BYTES_PER_PARAMETER == 4 * (5 + 4)
 
 
+def test_a_floor_in_bfloat16_multiplies_bfloat16(monkeypatch):
+    seen = []
+    multiply = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda a, b, **out: (seen.append(a), multiply(a, b, **out)))
+    build_floor(StepCase("axes", 2), 1000, num_rounds=1, dtype=torch.bfloat16).products()
+    assert {tensor.dtype for tensor in seen} == {torch.bfloat16}
+    assert torch.get_default_dtype() is torch.float32
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_cut_step_has_all_parts(layout):
     parts = time_parts_of_tuned(StepCase(layout, 2), num_rounds=2)

@@ -17,6 +17,7 @@ from smoothdistill.ops.linear import (
     AdamNumbers,
     LinearProducts,
     available_products,
+    bfloat16_products,
     make_products,
 )
 
@@ -46,11 +47,13 @@ class Provider:
     is_native: bool
 
 
-@pytest.fixture(params=[*LEVELS, *(n for n in available_products() if n != "native"), "bfloat16"])
+@pytest.fixture(
+    params=[*LEVELS, *(n for n in available_products() if n != "native"), *bfloat16_products()]
+)
 def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
     """Each library, and the native one at each instruction set."""
     if request.param not in LEVELS:
-        unit = UNIT.get(request.param, UNIT["float32"])
+        unit = UNIT["bfloat16" if request.param in bfloat16_products() else "float32"]
         yield Provider(make_products(request.param), unit, is_native=False)
         return
     assert CORE is not None
@@ -60,9 +63,12 @@ def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
     CORE.set_simd_level(before)
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=[*LEVELS, *(n for n in bfloat16_products() if n.startswith("native"))])
 def native(request: pytest.FixtureRequest) -> Iterator[LinearProducts]:
     """The native products at each instruction set, for what only they promise."""
+    if request.param not in LEVELS:
+        yield make_products(request.param)
+        return
     assert CORE is not None
     before = CORE.simd_level()
     CORE.set_simd_level(request.param)
@@ -372,12 +378,12 @@ def test_blocks_do_not_mix(native: LinearProducts) -> None:
 
 
 @pytest.mark.parametrize("case", [(1216, 1024, 1, 64), (1024, 512, 4, 64), (512, 18, 1, 16)])
-def test_threads_do_not_change_a_bit(case: tuple[int, int, int, int]) -> None:
-    if CORE is None:
-        pytest.skip("needs the compiled kernels")
+def test_threads_do_not_change_a_bit(
+    case: tuple[int, int, int, int], native: LinearProducts
+) -> None:
     results = []
     for num_threads in (1, 2):
-        native, inputs = make_products("native"), draw(*case)
+        inputs = draw(*case)
         state, teacher = _state(inputs.weight, 3)
         y, dx = torch.empty_like(inputs.dy), torch.empty_like(inputs.x)
         dw, db = torch.empty_like(inputs.weight), torch.empty_like(inputs.bias)

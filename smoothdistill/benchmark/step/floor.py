@@ -8,6 +8,7 @@ which no library form makes use of.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from smoothdistill.benchmark.step.products import products_of_step
 from smoothdistill.benchmark.timing import time_in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from smoothdistill.benchmark.step.case import StepCase
 
@@ -62,18 +63,25 @@ class Floor:
     choices: tuple[Choice, ...]
 
 
-def build_floor(case: StepCase, num_parameters: int, *, num_rounds: int) -> Floor:
+def build_floor(
+    case: StepCase,
+    num_parameters: int,
+    *,
+    num_rounds: int,
+    dtype: torch.dtype = torch.float32,
+) -> Floor:
     """Time every form of every product, and take the fastest of each.
 
     Args:
         case: The step.
         num_parameters: Parameters of the student.
         num_rounds: Rounds of each comparison, at least 1.
+        dtype: Number format of the operands; weights, moments and average are float32.
     """
     products = products_of_step(case)
     chosen: dict[str, Choice] = {}
     calls = []
-    with torch.no_grad():
+    with torch.no_grad(), _operands_in(dtype):
         for product in products:
             if product.name not in chosen:
                 forms = {name: make() for name, make in product.forms.items()}
@@ -83,7 +91,7 @@ def build_floor(case: StepCase, num_parameters: int, *, num_rounds: int) -> Floo
                 seconds = timings[form].median
                 chosen[product.name] = Choice(product.name, form, count, seconds, product.flops)
             calls.append(product.forms[chosen[product.name].form]())
-    buffer = torch.zeros(num_parameters * BYTES_PER_PARAMETER // 2 // 4)
+    buffer = torch.zeros(num_parameters * BYTES_PER_PARAMETER // 2 // 4, dtype=torch.float32)
 
     @torch.no_grad()
     def run_products() -> None:
@@ -97,3 +105,13 @@ def build_floor(case: StepCase, num_parameters: int, *, num_rounds: int) -> Floo
         buffer.add_(1.0)
 
     return Floor(run_products, run_both, tuple(chosen.values()))
+
+
+@contextmanager
+def _operands_in(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

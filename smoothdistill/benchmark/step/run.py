@@ -8,9 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from smoothdistill.benchmark.step.case import LAYOUTS, StepCase
 from smoothdistill.benchmark.step.providers import PROVIDERS
 from smoothdistill.benchmark.timing import Timing, compare, time_in_turns
+from smoothdistill.ops._number_formats import has_bfloat16
 from smoothdistill.workers import torch_threads
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_equal_losses", "prepare_steps", "run_steps"]
 
-OURS, TUNED = "ours, float32", "tuned PyTorch"
+OURS, OURS_BFLOAT16, TUNED = "ours, float32", "ours, bfloat16", "tuned PyTorch"
 FLOOR = "floor: products alone"
 FLOOR_AND_TRAFFIC = "floor: products + optimizer's traffic"
 _NUM_STEPS_COMPARED = 5
@@ -161,13 +164,20 @@ def _run_case(
     differences = check_equal_losses(case, steps)
     calls = {name: _cycling(case, step) for name, step in steps.items()}
     num_parameters = sum(parameter.numel() for parameter in case.model().parameters())
-    floor = build_floor(case, num_parameters, num_rounds=3 if quick or case.batch > 256 else 7)
-    calls |= {FLOOR: floor.products, FLOOR_AND_TRAFFIC: floor.products_and_traffic}
-    for choice in floor.choices:
-        found["forms"].append(
-            {**place, "product": choice.product, "form": choice.form, "count": choice.count,
-             "microseconds": choice.seconds * 1e6, "gigaflops": choice.flops / choice.seconds / 1e9}
+    for format in ("float32", "bfloat16") if has_bfloat16(torch.device("cpu")) else ("float32",):
+        floor = build_floor(
+            case, num_parameters, num_rounds=3 if quick or case.batch > 256 else 7,
+            dtype=getattr(torch, format),
         )  # fmt: skip
+        suffix = "" if format == "float32" else f", {format}"
+        calls[FLOOR + suffix] = floor.products
+        calls[FLOOR_AND_TRAFFIC + suffix] = floor.products_and_traffic
+        for choice in floor.choices:
+            found["forms"].append(
+                {**place, "product": choice.product + suffix, "form": choice.form,
+                 "count": choice.count, "microseconds": choice.seconds * 1e6,
+                 "gigaflops": choice.flops / choice.seconds / 1e9}
+            )  # fmt: skip
     kinds = {name: PROVIDERS[name].kind for name in steps}
     timings = _time_by_turns(calls, quick=quick)
     for name, timing in timings.items():
@@ -177,7 +187,7 @@ def _run_case(
         )  # fmt: skip
     for ours in (name for name in steps if kinds[name] == "fused"):
         for other in (name for name in timings if name != ours):
-            if kinds.get(other) != "fused" or ours == OURS:
+            if kinds.get(other) != "fused" or ours in (OURS, OURS_BFLOAT16):
                 found["ratios"].append(
                     {**place, "provider": ours, "against": other,
                      "kind": kinds.get(other, "floor"), **_ratio(timings[ours], timings[other])}
