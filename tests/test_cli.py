@@ -321,7 +321,8 @@ def test_doctor_says_what_runs_where_and_why():
     assert facts["cuda"]["meaning"]
     assert facts["packages"]["torch"] != "missing"
     assert set(facts["extras"]) == {"data", "export", "plot"}
-    assert "GPU" in _run("doctor").stdout
+    printed = _run("doctor").stdout
+    assert all(name in printed for name in ("GPU", "products", "bfloat16"))
 
 
 @pytest.mark.parametrize(

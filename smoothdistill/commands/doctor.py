@@ -35,6 +35,8 @@ def doctor(as_json: JsonOption = False) -> None:
         ("processor", facts["machine"]["processor"]),
         ("kernels", facts["kernels"]),
         *((f"op {name}", ", ".join(found)) for name, found in facts["backends"].items()),
+        ("products", facts["products"]),
+        ("bfloat16", facts["bfloat16"]),
         ("threads", facts["threads"]),
         ("GPU", facts["cuda"]["meaning"]),
         *((f"cache: {name}", path) for name, path in facts["caches"].items()),
@@ -62,7 +64,6 @@ def _facts() -> dict[str, Any]:
 
     from smoothdistill.cache_folder import cache_folder
     from smoothdistill.ops import backends
-    from smoothdistill.ops._number_formats import has_bfloat16
     from smoothdistill.ops.linear import available_products
 
     simd = _simd()
@@ -81,7 +82,7 @@ def _facts() -> dict[str, Any]:
         "simd": simd,
         "backends": backends(),
         "products": ", ".join(available_products()),
-        "bfloat16": "yes" if has_bfloat16(torch.device("cpu")) else "no: `precision` is float32",
+        "bfloat16": _bfloat16(),
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
         "cuda": _cuda(),
         "caches": {
@@ -95,6 +96,18 @@ def _facts() -> dict[str, Any]:
             for extra, (package, purpose) in _EXTRAS.items()
         },
     }
+
+
+def _bfloat16() -> str:
+    """Whether the processor multiplies bfloat16, and who does."""
+    import torch
+
+    from smoothdistill.ops._number_formats import has_bfloat16
+    from smoothdistill.ops.linear import bfloat16_products
+
+    if not has_bfloat16(torch.device("cpu")):
+        return "no: `precision` is float32"
+    return "our kernels" if bfloat16_products()[0].startswith("native") else "PyTorch"
 
 
 def _simd() -> dict[str, Any]:
