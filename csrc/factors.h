@@ -67,8 +67,8 @@ SD_INLINE FactorVector pairs_of(Vector a, Vector b) {
 
 // Of each row its neighbours as pairs, to[r * to_stride + k / 2] = (from[r * stride + k], ... k +
 // 1); 0 beside the last of an odd number. Rounded to the nearest, to even where two are as near.
-SD_INLINE void pair_neighbours(const float* from, std::int64_t stride, std::int64_t rows,
-                               std::int64_t size, BfloatPair* to, std::int64_t to_stride) {
+SD_INLINE void round_neighbours(const float* from, std::int64_t stride, std::int64_t rows,
+                                std::int64_t size, BfloatPair* to, std::int64_t to_stride) {
   constexpr std::int64_t kStep = 2 * kLanes;
   for (std::int64_t r = 0; r < rows; ++r, from += stride, to += to_stride) {
     std::int64_t k = 0;
@@ -85,8 +85,8 @@ SD_INLINE void pair_neighbours(const float* from, std::int64_t stride, std::int6
 }
 
 // Of each two rows one of pairs: to[r / 2 * to_stride + k] = (from[r * stride + k], ... r + 1).
-SD_INLINE void pair_rows(const float* from, std::int64_t stride, std::int64_t rows,
-                         std::int64_t size, BfloatPair* to, std::int64_t to_stride) {
+SD_INLINE void round_rows(const float* from, std::int64_t stride, std::int64_t rows,
+                          std::int64_t size, BfloatPair* to, std::int64_t to_stride) {
   for (std::int64_t r = 0; r < rows; r += 2, from += 2 * stride, to += to_stride) {
     const float* next = from + stride;
     const bool has_next = r + 1 < rows;

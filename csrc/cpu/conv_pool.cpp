@@ -215,12 +215,12 @@ void conv_pool_pair(const ConvPoolShape& s, const BatchInColumns& layout, const 
                     const float* weight, const ConvPoolPairs& pairs) {
   const std::int64_t size = s.time * layout.columns, channels = factors_of(s.in_channels);
   for (std::int64_t block = 0; block < layout.blocks; ++block) {
-    pair_rows(x + block * s.in_channels * size, size, s.in_channels, size,
-              pairs.x + block * channels * size, size);
+    round_rows(x + block * s.in_channels * size, size, s.in_channels, size,
+               pairs.x + block * channels * size, size);
   }
   for (std::int64_t o = 0; o < s.out_channels; ++o) {
-    pair_rows(weight + o * s.in_channels * s.kernel, s.kernel, s.in_channels, s.kernel,
-              pairs.weight + o * channels * s.kernel, s.kernel);
+    round_rows(weight + o * s.in_channels * s.kernel, s.kernel, s.in_channels, s.kernel,
+               pairs.weight + o * channels * s.kernel, s.kernel);
   }
 }
 #else

@@ -57,7 +57,7 @@ SD_INLINE void forward_tile(const float* weight, std::int64_t size, const float*
   for (std::int64_t k = 0; k < size; k += kStrip) {
     const std::int64_t width = size - k < kStrip ? size - k : kStrip;
     const std::int64_t num_pairs = factors_of(width);
-    pair_neighbours(weight + k, size, Rows, width, factors, kStrip / 2);
+    round_neighbours(weight + k, size, Rows, width, factors, kStrip / 2);
     for (int r = 0; r < Rows;
          ++r) {  // with a part of the product, one of the rows of the next tile
       const std::int64_t first = num_pairs * r / Rows, last = num_pairs * (r + 1) / Rows;
@@ -189,7 +189,7 @@ void backward_input(const LinearShape& shape, const float* weight, const Factor*
     alignas(64) BfloatPair factors[kBlockRows / 2 * kStretch];
     for (std::int64_t first = begin; first < end; first += kStretch) {
       const std::int64_t last = end - first < kStretch ? end : first + kStretch;
-      pair_rows(weight + o * stride + first, stride, size, last - first, factors, kStretch);
+      round_rows(weight + o * stride + first, stride, size, last - first, factors, kStretch);
       stretch(first, last, factors, kStretch);
     }
 #else
@@ -347,17 +347,17 @@ void linear_pack(const LinearShape& shape, const float* x, BfloatPair* panels, s
     BfloatPair* panel = panels + (i * shape.blocks + block * kPanel) * (shape.columns / 2);
     for (std::int64_t c = 0; c < shape.columns; c += kColumnGranule) {
       turn_panel(shape, x + c, i, kColumnGranule, windows);
-      pair_rows(windows, kPanel, kColumnGranule, kPanel, panel + c / 2 * kPanel, kPanel);
+      round_rows(windows, kPanel, kColumnGranule, kPanel, panel + c / 2 * kPanel, kPanel);
     }
   }
 }
 
 void linear_pair_neighbours(const float* from, std::int64_t size, BfloatPair* to) {
-  pair_neighbours(from, size, 1, size, to, size);
+  round_neighbours(from, size, 1, size, to, size);
 }
 
 void linear_pair_rows(const float* from, std::int64_t rows, std::int64_t size, BfloatPair* to) {
-  pair_rows(from, size, rows, size, to, size);
+  round_rows(from, size, rows, size, to, size);
 }
 #endif
 
