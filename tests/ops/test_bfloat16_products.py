@@ -63,7 +63,7 @@ def test_linear(layer: tuple[int, int, int, int]) -> None:
     )  # fmt: skip
     products = make_products(NATIVE)
     xs, weights, dys = rounded(x), rounded(weight), rounded(dy)
-    biases, befores = bias.double(), before.double()
+    biases, earlier = bias.double(), before.double()
     y = torch.full_like(dy, NAN)
     for relu in (False, True):
         products.forward(x, weight, bias, relu, y)
@@ -73,9 +73,9 @@ def test_linear(layer: tuple[int, int, int, int]) -> None:
     for accumulates in (False, True):
         dx = before.clone() if accumulates else torch.full_like(before, NAN)
         products.backward_input(dy, weight, gate, accumulates, dx)
-        sizes = reference.linear_backward_input(dys.abs(), weights.abs(), None, befores.abs())
+        sizes = reference.linear_backward_input(dys.abs(), weights.abs(), None, earlier.abs())
         right = reference.linear_backward_input(
-            dys, weights, gate, befores if accumulates else None
+            dys, weights, gate, earlier if accumulates else None
         )
         assert_within(dx, right, bound_of(out + 1, sizes))
     dw, db = torch.full_like(weight, NAN), torch.full_like(bias, NAN)
