@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smoothdistill import reference
 from smoothdistill.ops import _backend
-from smoothdistill.ops.linear import bfloat16_products, make_products
+from smoothdistill.ops.linear import LinearProducts, bfloat16_products, make_products
 from smoothdistill.ops.product_choice import PRODUCTS_VARIABLE
 
 from .guarded import Guards, assert_within, same_bits
@@ -38,6 +38,13 @@ CONVOLUTIONS = [
 ]  # fmt: skip
 
 
+def native() -> LinearProducts:
+    """The products, also of layers that have few outputs."""
+    products = make_products(NATIVE)
+    products.fewest_outputs = 0  # type: ignore[attr-defined]
+    return products
+
+
 def rounded(tensor: Tensor) -> Tensor:
     """As PyTorch rounds it, in float64."""
     return tensor.bfloat16().double()
@@ -61,7 +68,7 @@ def test_linear(layer: tuple[int, int, int, int]) -> None:
         (blocks, size, columns), (out, size), (out,), (blocks, out, columns),
         (blocks, size, columns), (blocks, size, columns),
     )  # fmt: skip
-    products = make_products(NATIVE)
+    products = native()
     xs, weights, dys = rounded(x), rounded(weight), rounded(dy)
     biases, earlier = bias.double(), before.double()
     y = torch.full_like(dy, NAN)
@@ -118,12 +125,26 @@ def test_conv_pool(shape: tuple[int, int, int, int, int, int]) -> None:
     assert int(certain.sum()) >= 0.9 * int(is_open.sum())
 
 
+def test_few_outputs_stay_float32() -> None:
+    x, weight, bias, dy = draw((2, 33, 16), (18, 33), (18,), (2, 18, 16))
+    results = []
+    for products in (make_products(NATIVE), make_products("native")):
+        y, dx = torch.empty_like(dy), torch.empty_like(x)
+        dw, db = torch.empty_like(weight), torch.empty_like(bias)
+        products.forward(x, weight, bias, False, y)
+        products.backward_input(dy, weight, None, False, dx)
+        products.backward_weight(dy, x, dw, db)
+        results.append((y, dx, dw, db))
+    for one, other in zip(*results, strict=True):
+        assert same_bits(one, other)
+
+
 def test_half_way_is_rounded_to_even() -> None:
     """1 + 2^-8 lies half way to 1 + 2^-7, and 1 + 3 * 2^-8 half way to 1 + 2^-6."""
     x = torch.zeros(1, 2, 16)
     x[0, 0], x[0, 1] = 1 + 2.0**-8, 1 + 3 * 2.0**-8
     y = torch.empty(1, 2, 16)
-    make_products(NATIVE).forward(x, torch.eye(2), torch.zeros(2), False, y)
+    native().forward(x, torch.eye(2), torch.zeros(2), False, y)
     assert y[0, :, 0].tolist() == [1.0, 1 + 2.0**-6]
 
 
