@@ -230,8 +230,8 @@ class _Bfloat16(_Blas):
 class _NativeBfloat16(LinearProducts):
     """The same by the native tiles, whose sums are not rounded to bfloat16 either.
 
-    Layers of few outputs stay float32: heads, which take a hundredth of the time, and of whose
-    rounding comes a third of what the gradients of the other layers are off. So does one window,
+    Layers of few outputs stay float32: heads, which take two hundredths of a step, and whose
+    rounding put the gradients of the linear layers 1.3 to 1.7 times as far off. So does one window,
     which fills no tile.
     """
 
