@@ -2,8 +2,9 @@
 
 ``python bench/readme_table.py bench/results/NAME.json`` replaces what stands between the `bench`
 marks of README.md, and between the `step` marks where the result has steps (``bench all``). A
-result of ``bench/features/bench_rivals.py`` goes between the `features` marks. Every row of the
-result is kept, also those that we lose.
+result of ``bench/features/bench_rivals.py`` goes between the `features` marks, one of
+``bench/train/bench_method_costs.py`` between the `costs` marks. Every row of the result is kept,
+also those that we lose.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
 STEP_BEGIN, STEP_END = "<!-- step: begin -->\n", "<!-- step: end -->\n"
 BFLOAT16_BEGIN, BFLOAT16_END = "<!-- bfloat16: begin -->\n", "<!-- bfloat16: end -->\n"
 FEATURES_BEGIN, FEATURES_END = "<!-- features: begin -->\n", "<!-- features: end -->\n"
+COSTS_BEGIN, COSTS_END = "<!-- costs: begin -->\n", "<!-- costs: end -->\n"
 OURS = "ours, float32"
 OURS_BFLOAT16 = "ours, bfloat16"
 STRONGEST_ONLY = ("conv_pool", "linear")  # ops with many cases: the README shows one rival of each
@@ -199,6 +201,28 @@ def features_notes(result: dict) -> str:
     )
 
 
+def costs_table(result: dict) -> str:
+    """Markdown: one row for each method, cheap ones first, with a column for each precision."""
+    rows = {(row["precision"], row["method"]): row for row in result["methods"]}
+    precisions = list(dict.fromkeys(precision for precision, _ in rows))
+    lines = [
+        f"| a step by | {' | '.join(f'{name}, ms | times `multitask`' for name in precisions)} |",
+        f"|---|{'--:|--:|' * len(precisions)}",
+    ]
+    for method in dict.fromkeys(row["method"] for row in result["methods"]):
+        cells = [f"`{method}`" if " " not in method else method]
+        for precision in precisions:
+            row = rows[precision, method]
+            spread = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+            cells += [f"{row['milliseconds']:.1f}", f"**{row['ratio']:.2f}** ({spread})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    about = result["machine"]
+    return (
+        "\n".join(lines) + f"\n\n{about['processor']}, {about['simd_level']} kernels, "
+        f"torch {about['torch']}, one thread.\n"
+    )
+
+
 def replaced(text: str, begin: str, end: str, content: str) -> str:
     """The text with other content between two marks."""
     before, rest = text.split(begin)
@@ -212,15 +236,14 @@ def main(path: str) -> None:
     if "times" in result:
         text = replaced(text, BEGIN, END, table(result) + hardware(result))
     if "steps" in result:
-        # Of a machine that multiplies bfloat16 the README shows that, and of another one float32.
-        has_bfloat16 = any(row["provider"] == OURS_BFLOAT16 for row in result["steps"]["ratios"])
-        ours, begin, end = (
-            (OURS_BFLOAT16, BFLOAT16_BEGIN, BFLOAT16_END)
-            if has_bfloat16
-            else (OURS, STEP_BEGIN, STEP_END)
-        )
-        content = step_table(result["steps"], ours) + step_notes(result)
-        text = replaced(text, begin, end, content)
+        steps = result["steps"]
+        content = step_table(steps) + step_notes(result)
+        text = replaced(text, STEP_BEGIN, STEP_END, content)
+        if any(row["provider"] == OURS_BFLOAT16 for row in steps["ratios"]):
+            content = step_table(steps, OURS_BFLOAT16) + step_notes(result)
+            text = replaced(text, BFLOAT16_BEGIN, BFLOAT16_END, content)
+    if "methods" in result:
+        text = replaced(text, COSTS_BEGIN, COSTS_END, costs_table(result))
     if "features" in result:
         content = features_tables(result["features"]) + features_notes(result)
         text = replaced(text, FEATURES_BEGIN, FEATURES_END, content)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from smoothdistill.models.mtl_net_columns import can_run_in_columns, logits_in_columns
+from smoothdistill.models.mtl_net_gradient import can_join_graph, features_in_columns
 from smoothdistill.models.network import Network
 from smoothdistill.models.registry import register_model
 
@@ -109,15 +110,37 @@ class MTLNet(Network):
     def forward(
         self, signals: Float[Tensor, "batch channels time"]
     ) -> dict[str, Float[Tensor, "batch classes"]]:
-        """Logits of every task. Raises as `features` does.
-
-        Without gradient, in float32 on a CPU, fused kernels stand in for the layers, equal to them
-        but for rounding.
-        """
-        if not torch.is_grad_enabled() and self._may_use_kernels(signals):
+        """Logits of every task. Raises as `features` does, and uses kernels where it does."""
+        if (
+            not torch.is_grad_enabled()
+            and self._may_use_kernels(signals)
+            and self.num_live_rows == 1
+        ):
             self.check_signals(signals)
             return dict(zip(self.tasks, logits_in_columns(self, signals), strict=True))
         return self.classify(self.features(signals))
+
+    def features(
+        self, signals: Float[Tensor, "batch channels time"]
+    ) -> Float[Tensor, "batch num_features"]:
+        """What the heads read.
+
+        In float32 on a CPU fused kernels stand in for the layers, equal to them but for rounding,
+        with a gradient for the weights. Where the signals want one, or something traces, transforms
+        or hooks into a layer, the layers are used.
+
+        Raises:
+            TypeError: If the signals are no floating-point tensor.
+            ValueError: If they have not the model's channels and window length.
+        """
+        self.check_signals(signals)
+        if (
+            self._may_use_kernels(signals)
+            and len(signals) >= _FEWEST_WINDOWS
+            and can_join_graph(self, signals)
+        ):
+            return features_in_columns(self, signals)
+        return self.stages(signals)[-1]
 
     def rows(
         self, signals: Float[Tensor, "batch channels time"]

@@ -61,7 +61,7 @@ class LinearProducts:
                 f" built, but is {self.name!r} instead."
             )
         self._kernels: Any = cpu_module
-        self._panels = torch.empty(0)
+        self._panels = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def forward(
         self,
@@ -128,7 +128,7 @@ class LinearProducts:
         blocks, features, columns = x.shape
         needed = -(-features // 64) * 64 * blocks * columns
         if self._panels.numel() < needed:
-            self._panels = torch.empty(needed)
+            self._panels = self._panels.new_empty(needed)
         return self._panels[:needed]
 
 
@@ -240,7 +240,7 @@ class _NativeBfloat16(LinearProducts):
 
     def __init__(self) -> None:
         super().__init__()
-        self._memory = torch.empty(0, dtype=torch.int32)  # pairs of numbers
+        self._memory = torch.empty(0, dtype=torch.int32, device="cpu")  # pairs of numbers
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor, relu: bool, y: Tensor) -> None:
         if len(weight) < self.fewest_outputs or x.shape[-1] == 1:
@@ -290,7 +290,7 @@ class _NativeBfloat16(LinearProducts):
         """Memory for pairs of tensors [blocks, features, ...], whose features are padded."""
         needed = sum(t.numel() // t.shape[1] * (-(-t.shape[1] // whole) * whole) for t in tensors)
         if self._memory.numel() < needed // 2:
-            self._memory = torch.empty(needed // 2, dtype=torch.int32)
+            self._memory = self._memory.new_empty(needed // 2)
         return self._memory
 
 

@@ -13,14 +13,16 @@ from smoothdistill.errors import CheckpointError
 from smoothdistill.models import MTLNet
 from smoothdistill.models.mtl_net_columns import (
     MTLNetColumns,
+    TrunkColumns,
     can_run_in_columns,
+    empty,
     is_hooked,
-    label_of,
     layers_of,
     linear_of,
+    weights_of,
 )
 from smoothdistill.ops import adam_ema_
-from smoothdistill.ops._backend import cpu_kernels, cpu_module
+from smoothdistill.ops._backend import cpu_kernels
 from smoothdistill.ops.columns import plan_columns, to_columns_
 from smoothdistill.ops.linear import (
     PRODUCTS,
@@ -56,8 +58,6 @@ def why_not_fused(model: nn.Module, optimizer: AdamEMA, teacher: EMATeacher) -> 
         return f"the model is a {type(model).__name__}, not an MTLNet"
     averaged = teacher.model
     assert isinstance(averaged, MTLNet)
-    if model.num_live_rows != 1:
-        return f"{model.num_live_rows} rows of the published layout are live"
     if not (can_run_in_columns(model) and can_run_in_columns(averaged)):
         return "the weights are not float32 on the CPU, or a layer is hooked or replaced"
     if is_hooked(model) or is_hooked(averaged):
@@ -167,13 +167,13 @@ class FusedStep:
             The plan, whose `logit_gradients` are filled, and the loss by parts.
         """
         model, plan = self.model, self.plan_for(len(signals))
-        plan.student.load(model, signals)
+        plan.student.trunk.load(model, signals)
         note("rest")
         teacher_logits = None
         if self.method.needs_teacher_logits:
             averaged = self.teacher.model
             assert isinstance(averaged, MTLNet)
-            logits = plan.teacher.forward(averaged, plan.products, plan.student.signals)
+            logits = plan.teacher.forward(averaged, plan.products)
             teacher_logits = dict(zip(model.tasks, logits, strict=True))
             note("teacher forward")
         logits = plan.student.forward(model, plan.products, note=note)
@@ -250,27 +250,18 @@ class _Plan:
     def __init__(self, model: MTLNet, batch: int, products: str) -> None:
         layout = plan_columns(batch)
         self.products: LinearProducts = make_products(products)
-        self.student = MTLNetColumns(model, batch, layout, keeps_choice=True)
+        trunk = TrunkColumns.make(model, layout, keeps_choice=True)
+        self.student = MTLNetColumns(model, batch, trunk)
         # The teacher's activations are done with before the backward pass begins: they lie in the
         # same memory as the gradients, which spares the caches.
-        self.teacher = MTLNetColumns(model, batch, layout, keeps_choice=False)
+        second = TrunkColumns.make(model, layout, signals=trunk.signals)
+        self.teacher = MTLNetColumns(model, batch, second)
         self.logit_gradients: list[Tensor | None] = []
         self._gradients = {
             name: torch.empty_like(parameter) for name, parameter in model.named_parameters()
         }
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
-        blocks, columns = layout
-        assert cpu_module is not None
-        sizes = [
-            cpu_module.conv_pool_workspace_floats(
-                blocks, columns, layer.in_channels, x.shape[2], layer.out_channels,
-                layer.kernel_size[0],
-            )
-            for layer, x in (
-                (model.conv1, self.student.signals), (model.conv2, self.student.conv1)
-            )
-        ]  # fmt: skip
-        self._workspace = torch.empty(max(sizes))
+        self._workspace = empty(trunk.num_workspace_floats(weights_of(model)))
 
     def gradient_of(self, parameter: Tensor) -> Tensor | None:
         """Where `backward` has written the gradient of a weight."""
@@ -289,59 +280,47 @@ class _Plan:
         note: Callable[[str], None],
     ) -> None:
         """Gradients of all weights; with `numbers` the weights move as soon as theirs is known."""
-        assert cpu_module is not None
-        products, x, d = self.products, self.student, self.teacher
+        products, trunk, d = self.products, self.student.trunk, self.teacher.trunk
         weights: list[Tensor] = []
         gradients: list[Tensor | None] = []
+        trunk_weights = weights_of(model)
 
-        def found(name: str, layer: nn.Module) -> tuple[Tensor, Tensor]:
+        def into(name: str, pair: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
             """Where the gradients of a layer go, which a later Adam step takes together."""
-            weights.extend(layer._parameters[key] for key in ("weight", "bias"))  # type: ignore[misc]
-            pair = self._gradients[f"{name}.weight"], self._gradients[f"{name}.bias"]
-            gradients.extend(pair)
-            return pair
+            weights.extend(pair or trunk_weights[name])
+            found = self._gradients[f"{name}.weight"], self._gradients[f"{name}.bias"]
+            gradients.extend(found)
+            return found
+
+        def update(name: str, dy: Tensor, y: Tensor) -> bool:
+            """Adam's step of a large layer, joined to its gradient."""
+            weight, bias = trunk_weights[name]
+            if numbers is None or not products.updates or weight.numel() < _MANY_WEIGHTS:
+                return False
+            state, averaged = step.optimizer.state_of(weight), step.teacher.teacher_of[weight]
+            db = self._gradients[f"{name}.bias"]
+            products.update_(dy, y, weight, state, averaged, numbers, db)
+            weights.append(bias)
+            gradients.append(db)
+            return True
 
         used = [n for n, gradient in enumerate(self.logit_gradients) if gradient is not None]
         if not used:
             d.linear2.zero_()
         for number, gradient in enumerate(self.logit_gradients):
             head = linear_of(model.heads[number])
+            pair = head.weight, head.bias
             if gradient is None:  # not stepped, but averaged
-                weights.extend((head.weight, head.bias))
+                weights.extend(pair)
                 gradients.extend((None, None))
                 continue
-            columns = d.heads[number]
+            columns = self.teacher.heads[number]
             to_columns_(gradient, columns)
-            gate = x.linear2 if number == used[-1] else None
+            gate = trunk.linear2 if number == used[-1] else None
             products.backward_input(columns, head.weight, gate, number != used[0], d.linear2)
-            products.backward_weight(columns, x.linear2, *found(f"heads.{number}", head))
+            products.backward_weight(columns, trunk.linear2, *into(f"heads.{number}", pair))
         note("backward, heads")
-        for name, dy, layer, y, gate, dx in (
-            ("linear2", d.linear2, model.linear2, x.linear1, x.linear1, d.linear1),
-            ("linear1", d.linear1, model.linear1, x.flat, None, d.flat),
-        ):
-            products.backward_input(dy, layer.weight, gate, False, dx)
-            if numbers is not None and products.updates and layer.weight.numel() >= _MANY_WEIGHTS:
-                state = step.optimizer.state_of(layer.weight)
-                db = self._gradients[f"{name}.bias"]
-                products.update_(
-                    dy, y, layer.weight, state, step.teacher.teacher_of[layer.weight], numbers, db
-                )
-                weights.append(layer.bias)
-                gradients.append(db)
-                note(f"backward, {label_of(name)}, with its Adam and EMA")
-            else:
-                products.backward_weight(dy, y, *found(name, layer))
-                note(f"backward, {label_of(name)}")
-        for name, dy, choice, y, into in (
-            ("conv2", d.conv2, x.choice2, x.conv1, d.conv1),
-            ("conv1", d.conv1, x.choice1, x.signals, None),
-        ):
-            layer = getattr(model, name)
-            cpu_module.conv_pool_backward_columns(
-                dy, choice, y, layer.weight, self._workspace, into, *found(name, layer)
-            )
-            note(f"backward, {label_of(name)}")
+        trunk.backward(d, trunk_weights, products, self._workspace, into, update=update, note=note)
         if numbers is not None:
             step.adam(weights, gradients, numbers)
             note("Adam and EMA of the other weights")

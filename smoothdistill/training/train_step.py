@@ -73,7 +73,8 @@ class TrainStep:
             pass, which float32 all but rules out.
         check_every_steps: Steps between two looks at the device's counters, at least 1.
         path: "fused": an `MTLNet` on a CPU goes through fused kernels without autograd, and its
-            `.grad` stay empty; an error for other models. "general": any model, by autograd.
+            `.grad` stay empty; an error for other models. "general": any model, by autograd (which
+            an `MTLNet` on a CPU joins by the same kernels, unless it is hooked into).
             "auto": fused where it is possible, looked at anew in every step; on a GPU with the CUDA
             kernels one CUDA graph a step, where it can be captured. All do the same but for
             rounding.

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from smoothdistill.ops._backend import cpu_kernels, cpu_module
 from smoothdistill.ops.linear import available_products
-from smoothdistill.training import TrainStep
 
-from ..training.fused_runs import Setup, train
+from ..training.fused_runs import Setup, make_step, train
 
 pytestmark = pytest.mark.skipif(cpu_kernels() is None, reason="needs the compiled kernels")
 
@@ -59,8 +58,8 @@ def test_steps_are_those_of_the_other_machine(
 
 def _record(setup: Setup) -> dict[str, Any]:
     weights, batches = setup.model().state_dict(), setup.batches(4) * (NUM_STEPS // 4)
-    exact = _run(setup, weights, batches, "general", torch.float64)
-    runs = [_run(setup, moved, batches, "general") for moved in _moved(weights)]
+    exact = _run(setup, weights, batches, "layers", torch.float64)
+    runs = [_run(setup, moved, batches, "layers") for moved in _moved(weights)]
     assert cpu_module is not None
     before = cpu_module.simd_level()
     for level in cpu_module.simd_levels():
@@ -93,11 +92,13 @@ def _run(
     path: str,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
-    """Losses and last state of a run; `path` is "general" or the products of the fused one."""
+    """Losses and last state of a run; `path` is of `make_step`, or the products of the fused."""
     model = setup.model(dtype)
     model.load_state_dict({name: value.to(dtype) for name, value in weights.items()})
-    options = {"path": "general"} if path == "general" else {"path": "fused", "products": path}
-    step = TrainStep(model, setup.method, **options, **setup.options)
+    options = setup.options
+    if path not in ("general", "layers"):
+        path, options = "fused", options | {"products": path}
+    step = make_step(model, setup.method, path, **options)
     return {"total": torch.tensor(train(step, batches), dtype=torch.float64), **step.state_dict()}
 
 

@@ -1,4 +1,4 @@
-"""The README's tables of steps and features: nothing that was measured is missing from them."""
+"""The README's tables of steps, features and methods: nothing measured is missing from them."""
 
 from __future__ import annotations
 
@@ -71,6 +71,26 @@ def test_a_number_format_has_its_own_floor(readme_table):
     assert second[0::2] == [
         "| layout | batch | threads | ours, bfloat16 | ours, float32 | floor, bfloat16 |",
         "| axes | 64 | 1 | 16.00 | 20.00: **1.25** (1.25 to 1.25) | 8.00: *2.00* (2.00 to 2.00) |",
+    ]
+
+
+def test_costs_have_a_row_for_each_method_and_a_column_for_each_precision(readme_table):
+    rows = [
+        {"method": method, "precision": precision, "milliseconds": milliseconds,
+         "ratio": milliseconds / 10.0, "ratio_low": 0.5, "ratio_high": 2.0}
+        for precision, times in (("float32", (10.0, 12.7)), ("bfloat16", (8.0, 9.0)))
+        for method, milliseconds in zip(("multitask", "multitask, alone"), times, strict=True)
+    ]  # fmt: skip
+    about = {"processor": "Abacus", "simd_level": "wood", "torch": "2.13"}
+    lines = readme_table.costs_table({"methods": rows, "machine": about}).splitlines()
+    assert lines[0] == (
+        "| a step by | float32, ms | times `multitask` | bfloat16, ms | times `multitask` |"
+    )
+    assert lines[2:] == [
+        "| `multitask` | 10.0 | **1.00** (0.50 to 2.00) | 8.0 | **0.80** (0.50 to 2.00) |",
+        "| multitask, alone | 12.7 | **1.27** (0.50 to 2.00) | 9.0 | **0.90** (0.50 to 2.00) |",
+        "",
+        "Abacus, wood kernels, torch 2.13, one thread.",
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from smoothdistill.methods import Method
 from smoothdistill.models import MTLNet
 from smoothdistill.training import TrainStep
 from smoothdistill.windows import IGNORE_INDEX
@@ -37,7 +38,8 @@ class Setup:
         return model.to(dtype)
 
     def step(self, path: str, dtype: torch.dtype = torch.float32, **options: Any) -> TrainStep:
-        return TrainStep(self.model(dtype), self.method, path=path, **(self.options | options))
+        """A step by one of the paths, or by "layers": the general one without our kernels."""
+        return make_step(self.model(dtype), self.method, path, **(self.options | options))
 
     def batches(self, number: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
         """Windows whose mean says a little of their class."""
@@ -59,6 +61,15 @@ class Setup:
                 labels[torch.rand(size, generator=generator) < 0.3] = IGNORE_INDEX
             targets[task] = labels
         return signals, targets
+
+
+def make_step(model: MTLNet, method: str | Method, path: str, **options: Any) -> TrainStep:
+    """As `Setup.step`, of a given model."""
+    by_layers = path == "layers"
+    step = TrainStep(model, method, path="general" if by_layers else path, **options)
+    if by_layers:  # a hook into a layer makes the model call it
+        step.model.conv1.register_forward_hook(lambda *args: None)
+    return step
 
 
 def train(step: TrainStep, batches: list[tuple[Tensor, dict[str, Tensor]]]) -> list[float]:

@@ -293,7 +293,6 @@ def test_a_scheduler_hears_of_the_step() -> None:
     [
         (lambda: nn.Sequential(SMALL.model()), "the model is a Sequential, not an MTLNet"),
         (lambda: SMALL.model().double(), "the weights are not float32 on the CPU"),
-        (lambda: Setup("published", channels=5).model(), "2 rows of the published layout are live"),
     ],
 )
 def test_fused_is_refused_where_it_cannot_be(make: Callable[[], nn.Module], reason: str) -> None:
