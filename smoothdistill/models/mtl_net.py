@@ -115,6 +115,7 @@ class MTLNet(Network):
             not torch.is_grad_enabled()
             and self._may_use_kernels(signals)
             and self.num_live_rows == 1
+            and not torch.is_autocast_enabled("cpu")
         ):
             self.check_signals(signals)
             return dict(zip(self.tasks, logits_in_columns(self, signals), strict=True))
@@ -125,9 +126,10 @@ class MTLNet(Network):
     ) -> Float[Tensor, "batch num_features"]:
         """What the heads read.
 
-        In float32 on a CPU fused kernels stand in for the layers, equal to them but for rounding,
-        with a gradient for the weights. Where the signals want one, or something traces, transforms
-        or hooks into a layer, the layers are used.
+        Of float32 signals on a CPU fused kernels stand in for the layers, equal to them but for
+        rounding, with a gradient for the weights; under autocast to bfloat16 too, where they have
+        it. Where the signals want a gradient, or something traces, transforms or hooks into a
+        layer, the layers are used.
 
         Raises:
             TypeError: If the signals are no floating-point tensor.
@@ -156,7 +158,7 @@ class MTLNet(Network):
         return interleaved[:, ::4].reshape(-1, 1, self.window_samples)
 
     def _may_use_kernels(self, signals: Tensor) -> bool:
-        """Whether the call is an ordinary one: nothing traces, transforms or casts it."""
+        """Whether the call is an ordinary one: nothing traces or transforms it."""
         return (
             not torch.compiler.is_compiling()  # first: the compiler stumbles over what follows
             and type(signals) in (torch.Tensor, nn.Parameter)
@@ -169,7 +171,6 @@ class MTLNet(Network):
             and torch._C._get_tracing_state() is None
             and torch._C._functorch.maybe_current_level() is None
             and torch.autograd.forward_ad._current_level < 0
-            and not torch.is_autocast_enabled("cpu")
             and torch.utils._python_dispatch._get_current_dispatch_mode() is None
             and can_run_in_columns(self)
         )

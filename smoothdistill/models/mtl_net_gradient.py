@@ -10,7 +10,13 @@ from torch import nn
 
 from smoothdistill.models.mtl_net_columns import TRUNK, TrunkColumns, empty, weights_of
 from smoothdistill.ops.columns import BatchInColumns, from_columns_, plan_columns, to_columns_
-from smoothdistill.ops.linear import PRODUCTS_VARIABLE, LinearProducts
+from smoothdistill.ops.linear import (
+    NATIVE_BFLOAT16,
+    PRODUCTS_VARIABLE,
+    LinearProducts,
+    bfloat16_products,
+    make_products,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +29,10 @@ __all__ = ["can_join_graph", "features_in_columns"]
 
 
 def features_in_columns(model: MTLNet, signals: Tensor) -> Tensor:
-    """Features [batch, width] in new memory, joined to the graph of the weights."""
+    """Features [batch, width] in new memory, float32, joined to the graph of the weights.
+
+    Under autocast the products are of numbers rounded to bfloat16.
+    """
     flat_weights = [tensor for pair in weights_of(model).values() for tensor in pair]
     features: Tensor = _Features.apply(model, signals, *flat_weights)  # type: ignore[no-untyped-call]
     return features
@@ -33,14 +42,23 @@ def can_join_graph(model: MTLNet, signals: Tensor) -> bool:
     """Whether `features_in_columns` has the gradients that are wanted, and is the faster way.
 
     It has none for the signals, and all of the weights or none. Somebody may want another library
-    for the products, which the layers use.
+    for the products, which the layers use, or another number format than the kernels have.
     """
     if os.environ.get(PRODUCTS_VARIABLE, "auto") not in ("", "auto", LinearProducts.name):
+        return False
+    if torch.is_autocast_enabled("cpu") and not _are_bfloat16_products_ours():
         return False
     if not torch.is_grad_enabled():
         return True
     wanted = {tensor.requires_grad for pair in weights_of(model).values() for tensor in pair}
     return not signals.requires_grad and len(wanted) == 1
+
+
+def _are_bfloat16_products_ours() -> bool:
+    return (
+        torch.get_autocast_dtype("cpu") is torch.bfloat16
+        and bfloat16_products()[0] == NATIVE_BFLOAT16
+    )
 
 
 class _Features(torch.autograd.Function):
@@ -53,9 +71,11 @@ class _Features(torch.autograd.Function):
         layout = plan_columns(len(signals))
         trunk = TrunkColumns.make(model, layout, keeps_choice=needs_gradient)
         trunk.load(model, signals)
-        trunk.forward(weights, LinearProducts())
+        is_autocast = torch.is_autocast_enabled("cpu")
+        name = NATIVE_BFLOAT16 if is_autocast else LinearProducts.name
+        trunk.forward(weights, make_products(name))
         if needs_gradient:
-            ctx.model = model
+            ctx.model, ctx.products = model, name
             ctx.save_for_backward(signals, *trunk, *flat_weights)
         features = empty(len(signals), trunk.linear2.shape[1])
         from_columns_(trunk.linear2, features)
@@ -80,7 +100,8 @@ class _Features(torch.autograd.Function):
         gradients = [torch.empty_like(weight) for weight in flat_weights]
         workspace = empty(trunk.num_workspace_floats(weights))
         into = _by_layer(gradients)
-        trunk.backward(d, weights, LinearProducts(), workspace, into.__getitem__)
+        products = make_products(ctx.products)
+        trunk.backward(d, weights, products, workspace, into.__getitem__)
         return (None, None, *gradients)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "NATIVE_BFLOAT16",
     "PRODUCTS",
     "PRODUCTS_VARIABLE",
     "AdamNumbers",
@@ -32,6 +33,7 @@ __all__ = [
     "require_products",
 ]
 
+NATIVE_BFLOAT16 = "native bfloat16"
 PRODUCTS_VARIABLE = "SMOOTHDISTILL_PRODUCTS"
 
 
@@ -235,7 +237,7 @@ class _NativeBfloat16(LinearProducts):
     which fills no tile.
     """
 
-    name = "native bfloat16"
+    name = NATIVE_BFLOAT16
     fewest_outputs = 64
 
     def __init__(self) -> None:
@@ -326,7 +328,7 @@ def bfloat16_products() -> list[str]:
     kernels = cpu_kernels()
     if kernels is not None and kernels.has_bfloat16_products():
         is_first = not has_amx and os.environ.get(PRODUCTS_VARIABLE) != "blas"
-        names.insert(0 if is_first else 1, "native bfloat16")
+        names.insert(0 if is_first else 1, NATIVE_BFLOAT16)
     return names
 
 

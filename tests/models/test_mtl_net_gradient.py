@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from smoothdistill.models import MTLNet, mtl_net, mtl_net_gradient
 from smoothdistill.models.mtl_net_columns import weights_of
 from smoothdistill.ops import _backend
+from smoothdistill.ops.linear import NATIVE_BFLOAT16, bfloat16_products
 
 CORE = _backend.cpu_kernels()
 
@@ -331,3 +332,30 @@ def test_the_programs_own_defaults_do_not_matter(calls: list[int]) -> None:
         torch.set_default_dtype(torch.float32)
     assert all(torch.equal(one, other) for one, other in zip(found, exact, strict=True))
     assert calls == [16, 16]
+
+
+@pytest.mark.skipif(bfloat16_products()[0] != NATIVE_BFLOAT16, reason="needs AVX512_BF16")
+def test_under_autocast_products_are_of_rounded_numbers(calls: list[int]) -> None:
+    """Weight, input and output of four layers round by at most a unit of 2**-8."""
+    model, signals = make_model(), make_signals(64)
+    exact, expected = gradients_by_layers(model, signals), model.stages(signals)[-1]
+    with torch.autocast("cpu", torch.bfloat16):
+        features, logits = model.features(signals), model(signals)["activity"]
+    assert features.dtype is torch.float32
+    assert logits.dtype is torch.bfloat16
+    assert 1e-4 < distances([features.detach()], [expected.detach()])[0] < 12 * 2.0**-8
+    found = list(torch.autograd.grad(total_of(features), trunk_of(model)))
+    assert max(distances(found, exact)) < 24 * 2.0**-8  # there and back
+    assert min(distances(found, exact)) > 1e-4
+    assert calls == [64, 64]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_to_what_the_kernels_have_not(
+    dtype: torch.dtype, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if dtype is torch.bfloat16:
+        monkeypatch.setattr(mtl_net_gradient, "bfloat16_products", lambda: ["bfloat16"])
+    with torch.autocast("cpu", dtype):
+        assert make_model().features(make_signals(16)).dtype is dtype
+    assert not calls
