@@ -86,12 +86,8 @@ class _Features(torch.autograd.Function):
         signals, *kept = ctx.saved_tensors
         number = len(TrunkColumns._fields)
         trunk, flat_weights = TrunkColumns(*kept[:number]), kept[number:]
-        if torch.is_grad_enabled():  # somebody wants a derivative of the gradient
-            names = [f"model.{name}.{kind}" for name in TRUNK for kind in ("weight", "bias")]
-            by_name = dict(zip(names, flat_weights, strict=True))
-            features = torch.func.functional_call(_Layers(ctx.model), by_name, (signals,))
-            found = torch.autograd.grad(features, flat_weights, gradient, create_graph=True)
-            return (None, None, *found)
+        if torch.is_grad_enabled() or not torch._C._has_storage(gradient):
+            return (None, None, *_gradients_by_layers(ctx.model, signals, flat_weights, gradient))
         weights = _by_layer(flat_weights)
         layout = BatchInColumns(trunk.linear2.shape[0], trunk.linear2.shape[2])
         d = TrunkColumns.make(ctx.model, layout, signals=trunk.signals)
@@ -103,6 +99,18 @@ class _Features(torch.autograd.Function):
         products = make_products(ctx.products)
         trunk.backward(d, weights, products, workspace, into.__getitem__)
         return (None, None, *gradients)
+
+
+def _gradients_by_layers(
+    model: MTLNet, signals: Tensor, flat_weights: Sequence[Tensor], gradient: Tensor
+) -> Sequence[Tensor]:
+    """For who wants a derivative of the gradient, or many gradients at once."""
+    is_differentiable = torch.is_grad_enabled()
+    names = [f"model.{name}.{kind}" for name in TRUNK for kind in ("weight", "bias")]
+    by_name = dict(zip(names, flat_weights, strict=True))
+    with torch.enable_grad():
+        features = torch.func.functional_call(_Layers(model), by_name, (signals,))
+    return torch.autograd.grad(features, flat_weights, gradient, create_graph=is_differentiable)
 
 
 class _Layers(nn.Module):

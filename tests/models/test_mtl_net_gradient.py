@@ -199,6 +199,17 @@ def test_a_derivative_of_the_gradient(calls: list[int]) -> None:
     assert calls == [16]
 
 
+def test_many_gradients_at_once(calls: list[int]) -> None:
+    model, signals = make_model(), make_signals(16)
+    features, weights = model.features(signals), trunk_of(model)
+    many = torch.randn(3, *features.shape, generator=torch.Generator().manual_seed(0))
+    found = torch.autograd.grad(features, weights, many, is_grads_batched=True, retain_graph=True)
+    for number, one in enumerate(many):
+        alone = torch.autograd.grad(features, weights, one, retain_graph=True)
+        assert max(distances([each[number] for each in found], list(alone))) < ROUNDING
+    assert calls == [16]
+
+
 def test_weights_of_another_are_those_that_are_moved(calls: list[int]) -> None:
     model, signals = make_model(), make_signals(16)
     other = {
