@@ -43,8 +43,9 @@ version of this package, which draws or rounds otherwise, trained two variants o
 anew by the same three seeds: one rose by 1.3 points (`mtl-net, best`), one fell by 2.1 (`har-mlp`).
 On HAPT, which has one task, `gradnorm` and `cross-task` compute what `multitask` computes, rounded
 otherwise, and with three seeds came out 1.8 points lower [-3.0, -0.2], though their validation
-scores were level with its: single trainings differed by 2.8 points (standard deviation). So of a
-point or two nothing should be made, whatever its interval, and less yet with a single seed.
+scores were level with its: of 13 pairs of trainings the students differed by 2.8 points (standard
+deviation) on the test people. So of a point or two nothing should be made, whatever its interval,
+and less yet with a single seed.
 """
 
 

@@ -5,8 +5,8 @@
 Windows of 3 x 100, 18 activities and 2 placements, batches of 64, one thread; all by turns. The
 strongest rival is plain multitask training by PyTorch alone, tuned (fused Adam, pools before
 ReLUs), which keeps no average. Ours all keep one, the parts of the loss and the counts of right
-answers, and look whether the loss is finite. A step of plain training is three passes of products,
-of which a teacher's forward is a fourth: a third more, less what Adam takes.
+answers, and look whether the loss is finite. A step of plain training is three passes of products
+and Adam's pass over the weights; a teacher's forward is a fourth pass of products.
 """
 
 from __future__ import annotations
