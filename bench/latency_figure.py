@@ -57,7 +57,7 @@ def points_of(names: Sequence[str]) -> list[Point]:
         row["label"]: row["seconds"]["onnx_float32"]
         for row in json.loads(timed.read_text(encoding="utf-8"))["networks"]
     }
-    points: dict[tuple[str, str], Point] = {}
+    points: dict[tuple[str, float], Point] = {}
     splits = set()
     for name in names:
         content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -70,8 +70,10 @@ def points_of(names: Sequence[str]) -> list[Point]:
             )
             label = network_label(speaks or config["model"])
             score = variant["scores"][task][variant["role"]]["macro_f1"]
-            points[label, variant["label"]] = Point(
-                variant["label"], label, 1e3 * seconds[label], score["mean"], *score["ci95"]
+            # One training may stand in several comparisons, by other names.
+            points.setdefault(
+                (label, score["mean"]),
+                Point(variant["label"], label, 1e3 * seconds[label], score["mean"], *score["ci95"]),
             )
     if len(splits) != 1:
         sys.exit("The comparisons must be of one data set and split, but are not.")

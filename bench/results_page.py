@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothdistill.evaluation.comparison.archive import ARCHIVE_FILE
-from smoothdistill.evaluation.comparison.headline import points
+from smoothdistill.evaluation.comparison.headline import headline, points
 from smoothdistill.evaluation.comparison.page import (
     convergence_table,
     role_table,
@@ -43,9 +43,9 @@ version of this package, which draws or rounds otherwise, trained two variants o
 anew by the same three seeds: one rose by 1.3 points (`mtl-net, best`), one fell by 2.1 (`har-mlp`).
 On HAPT, which has one task, `gradnorm` and `cross-task` compute what `multitask` computes, rounded
 otherwise, and with three seeds came out 1.8 points lower [-3.0, -0.2], though their validation
-scores were level with its: of 13 pairs of trainings the students differed by 2.8 points (standard
-deviation) on the test people. So of a point or two nothing should be made, whatever its interval,
-and less yet with a single seed.
+scores were level with its: in 15 pairs of trainings the difference between the students' scores on
+the test people had a standard deviation of 3.2 points (of the averages' scores 1.9, mean +0.6). So
+of a point or two nothing should be made, whatever its interval, and less yet with a single seed.
 """
 
 
@@ -225,7 +225,8 @@ def networks() -> list[str]:
         parts.append(
             "## What the networks cost\n\n"
             "One window of 6 channels x 128 samples, 12 classes, one thread; medians of rounds in "
-            "which the three take turns (`bench/models/bench_networks.py`).\n\n"
+            "which the three take turns (`bench/models/bench_networks.py`).\nThe heads of "
+            "mobilenet-v3-1d are `simh-associative`; its student has 128 features.\n\n"
             f"{rows_of(headings, rows)}\n\n"
             f"torch {environment['torch']}, {environment['device']} "
             f"({environment['cpu_capability']}).\n"
@@ -235,7 +236,8 @@ def networks() -> list[str]:
 
 LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`, `hmkd-hapt`), by
 `python bench/latency_figure.py compare-official-hapt compare-smldist-hapt compare-hmkd-hapt`.
-Variants of a network stand side by side around its time; whiskers are 95 % intervals over people.
+Variants of a network, whatever its head, stand side by side around its time; whiskers are 95 %
+intervals over people.
 
 ![Macro-F1 on the official test part of HAPT against the time of one window](latency.png)
 """
@@ -259,6 +261,8 @@ def page() -> str:
         path.stem.removeprefix("compare-"): json.loads(path.read_text(encoding="utf-8"))
         for path in paths
     }
+    for content in contents.values():  # by today's words
+        content["headline"] = headline(content)
     return "\n".join(
         [
             HEAD,

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 _SUBMODULES = (
     "datasets",
     "evaluation",
+    "export",
     "features",
     "methods",
     "models",

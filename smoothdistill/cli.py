@@ -116,8 +116,8 @@ app = typer.Typer(
         "where the sensor sits. `smoothdistill train` alone runs on an embedded synthetic data set."
     ),
     epilog=(
-        "Exit codes: 0 done, 2 usage, 3 data, 4 checkpoint, 5 non-finite losses, 130 or 143 "
-        "stopped by a signal."
+        "Exit codes: 0 done, 1 the machine or a failed cell, 2 usage, 3 data, 4 checkpoint, "
+        "5 non-finite losses, 130 or 143 stopped by a signal."
     ),
     add_completion=False,
     rich_markup_mode="markdown",

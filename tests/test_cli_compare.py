@@ -247,3 +247,20 @@ def test_help_explains_itself():
     shown = _run("compare", "--help").stdout
     for word in ("--config", "--dry-run", "--retry", "--jobs", "--backend", "--baseline"):
         assert word in shown
+
+
+def test_labels_are_no_markup(tmp_path):
+    labels = ("ours [w/o warm-up]", "T=4 [/2]")
+    variants = "".join(
+        f'[[compare.variants]]\nlabel = "{label}"\ntrain = {{ lr = {0.1 * number} }}\n'
+        for number, label in enumerate(labels)
+    )
+    grid = GRID.replace('["multitask", "smooth-distill"]', "[]") + variants
+    (tmp_path / "grid.toml").write_text(grid)
+    for label in labels:
+        found = _run(
+            "compare", "--config", tmp_path / "grid.toml", "--out", tmp_path / "out",
+            "--baseline", label,
+        )  # fmt: skip
+        assert found.exit_code == 0, found.output
+        assert f"macro-F1 over {label})" in found.output

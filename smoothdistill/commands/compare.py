@@ -65,7 +65,7 @@ def compare(
         ),
     ] = "processes",
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try cells again that failed before.")
+        bool, typer.Option("--retry", help="Try cells again that failed before or are damaged.")
     ] = False,
     cells: Annotated[
         list[Path] | None,

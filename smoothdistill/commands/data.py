@@ -16,7 +16,7 @@ data_app = typer.Typer(help="List the known data sets, or check the files of one
 
 @data_app.command("list")
 def list_datasets(as_json: JsonOption = False) -> None:
-    """List the data sets that data.name may name, their tasks, licence and source."""
+    """List the data sets that data.name may name, their tasks and licence."""
     from smoothdistill.commands.output import print_json, print_lines, print_table
     from smoothdistill.datasets import DATASETS
 
@@ -36,6 +36,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
     print_lines(
         "Nothing is downloaded: `smoothdistill data check NAME --root DIR` reads unpacked files,",
         "and `smoothdistill data list --json` says where each data set is published.",
+        "Your own CSV or Parquet files: `data.name=csv`, with the keys of `datasets.from_csv`.",
     )
 
 

@@ -60,7 +60,7 @@ def print_table(
     table = Table(
         box=box.SIMPLE_HEAD if any(headings) else None,
         show_header=any(headings),
-        title=title or None,
+        title=Text(title, style="table.title") if title else None,
         title_justify="left",
         pad_edge=False,
     )

@@ -77,7 +77,7 @@ class DataReport:
         dataset: Name of the data set.
         root: Folder that was read.
         files: One report per source.
-        expected_norm: Median norm that the data set's unit of acceleration promises.
+        units: Unit of each channel.
         class_samples: Samples per task and class.
     """
 

@@ -25,7 +25,7 @@ from smoothdistill.training.roles import ROLES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["DrawnFigure", "write_figures"]
+__all__ = ["DrawnFigure", "task_slugs", "write_figures"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def write_figures(record: RunRecord) -> list[DrawnFigure]:
 
 def _plans(record: RunRecord) -> Iterator[tuple[DrawnFigure, Figure]]:
     """Each figure with its name, heading and caption, drawn one at a time."""
-    slugs = _slugs(record.tasks)
+    slugs = task_slugs(record.tasks)
     yield (
         DrawnFigure(
             "curves",
@@ -169,7 +169,7 @@ def _intervals(record: RunRecord) -> dict[tuple[str, str], Score]:
     }
 
 
-def _slugs(tasks: Sequence[str]) -> dict[str, str]:
+def task_slugs(tasks: Sequence[str]) -> dict[str, str]:
     """A harmless, unique file-name stem per task."""
     slugs: dict[str, str] = {}
     for number, task in enumerate(tasks):

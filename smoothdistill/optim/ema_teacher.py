@@ -31,7 +31,8 @@ class EMATeacher:
 
     Args:
         model: The student; the teacher starts as a copy of it.
-        decay: Share of the old average that each update keeps, in [0, 1].
+        decay: Share of the old average that each update keeps, in [0, 1]; 0.999 if
+            neither it nor `half_life_steps` or `schedule` is given.
         half_life_steps: Instead of `decay`: the number of updates after which a weight's share
             in the average has halved, above 0 (``decay = 0.5 ** (1 / half_life_steps)``).
         warmup_steps: During this many first updates the decay is the smaller of its own value

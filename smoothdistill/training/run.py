@@ -114,13 +114,19 @@ class Run:
         return ModelCheckpoint.load(fold_folder(self.folder, fold) / "best.safetensors")
 
     def student(self, fold: int = 0) -> nn.Module:
-        """The student of its best epoch in the fold, on the CPU and in evaluation mode."""
+        """The student of its best epoch in the fold, on the CPU and in evaluation mode.
+
+        It takes windows that `checkpoint(fold).standardization` has standardized.
+        """
         return self.checkpoint(fold).model("student")
 
     def teacher(self, fold: int = 0) -> nn.Module:
-        """The averaged teacher of its best epoch in the fold, on the CPU and in evaluation mode."""
+        """The averaged teacher of its best epoch in the fold, on the CPU and in evaluation mode.
+
+        It takes windows that `checkpoint(fold).standardization` has standardized.
+        """
         return self.checkpoint(fold).model("teacher")
 
     def selected(self, fold: int = 0) -> nn.Module:
-        """Whichever of the two did better in validation."""
+        """Whichever of the two did better in validation; it takes windows as they do."""
         return self.checkpoint(fold).model("selected")

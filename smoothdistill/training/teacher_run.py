@@ -12,6 +12,7 @@ from smoothdistill.training.run_folder import fold_folder, read_json, split_dige
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from typing import Literal
 
     from torch import nn
@@ -21,7 +22,21 @@ if TYPE_CHECKING:
     from smoothdistill.training.run import Run
     from smoothdistill.training.standardization import Standardization
 
-__all__ = ["TeacherRun"]
+__all__ = ["TeacherRun", "checkpoint_digest"]
+
+
+def checkpoint_digest(folder: Path, fold: int) -> str:
+    """What tells the networks that a run has chosen in a fold from any others.
+
+    Args:
+        folder: The run.
+        fold: Number of the fold.
+
+    Raises:
+        FileNotFoundError: If the run has not come so far.
+    """
+    with (fold_folder(folder, fold) / "best.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class TeacherRun:
@@ -69,10 +84,8 @@ class TeacherRun:
                 )
 
     def digest(self, fold: int) -> str:
-        """What tells the teacher of a fold from any other: of its checkpoint."""
-        path = fold_folder(self._run.folder, fold) / "best.safetensors"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        """What tells the teacher of a fold from any other."""
+        return checkpoint_digest(self._run.folder, fold)
 
     def network(
         self, fold: int, standardization: Standardization, device: torch.device

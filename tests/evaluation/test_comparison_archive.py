@@ -50,6 +50,15 @@ def _same(left, right):
     return left == right
 
 
+def _assert_same_results(folder, other):
+    for name in TABLES:
+        mine, theirs = ((one / name).read_bytes() for one in (folder, other))
+        if name == "comparison.json":
+            assert json.loads(mine) == json.loads(theirs)
+        else:
+            assert mine == theirs, name
+
+
 def test_a_record_is_read_as_it_was_written(small_comparison, tmp_path):
     plan = Plan.read(small_comparison.folder)
     for result in read_cells(plan, small_comparison.folder):
@@ -72,12 +81,7 @@ def test_a_comparison_is_the_same_from_the_archive_alone(
     found = compare(config, out=tmp_path / "out", cells=[archive], progress=False)
     cells = [path for path in (found.folder / "cells").iterdir() if path.is_dir()]
     assert {path.name for cell in cells for path in cell.iterdir()} == {RECORD_FILE}
-    for name in TABLES:
-        mine, theirs = ((one.folder / name).read_bytes() for one in (found, small_comparison))
-        if name == "comparison.json":
-            assert json.loads(mine) == json.loads(theirs)
-        else:
-            assert mine == theirs, name
+    _assert_same_results(found.folder, small_comparison.folder)
     for path in (small_comparison.folder / "figures").iterdir():
         assert (found.folder / "figures" / path.name).read_bytes() == path.read_bytes()
     # Nothing else is needed: no data, no runs, and not the archive either.
@@ -103,6 +107,29 @@ def test_what_the_archive_lacks_is_trained(small_comparison, small_grid, config,
     found = compare(config, out=kept, cells=[few / "cells.zip"], progress=False)
     for name in ("scores.csv", "differences.csv", "cells.zip"):
         assert (found.folder / name).read_bytes() == (small_comparison.folder / name).read_bytes()
+
+
+def test_a_report_takes_what_is_gone_from_the_archive(small_comparison, tmp_path):
+    kept = shutil.copytree(small_comparison.folder, tmp_path / "kept")
+    shutil.rmtree(kept / "cells")
+    for _ in range(2):
+        write_comparison(kept)
+        _assert_same_results(kept, small_comparison.folder)
+    assert not (kept / "cells").exists()
+
+
+@pytest.mark.parametrize("spoil", [None, "cut"])
+def test_a_report_of_nothing_does_not_replace_results(spoil, small_comparison, tmp_path):
+    kept = shutil.copytree(small_comparison.folder, tmp_path / "kept")
+    shutil.rmtree(kept / "cells")
+    if spoil:
+        _cut(kept / "cells.zip")
+    else:
+        (kept / "cells.zip").unlink()
+    before = {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()}
+    with pytest.raises(CheckpointError, match="`folder` must hold the cells that its results were"):
+        write_comparison(kept)
+    assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
 
 
 def test_what_was_trained_here_stays(small_comparison, config, archive, tmp_path):

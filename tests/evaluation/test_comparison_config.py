@@ -96,6 +96,8 @@ VARIANT = '\n[[compare.variants]]\nlabel = "x"\n'
         ('[compare]\nmethods = ["x"]', ValueError, r"`compare\.methods` must be .* but has 'x'"),
         ('[compare]\nmethods = "x"', ValueError, r"`compare\.methods` must be .* but has 'x'"),
         ("[compare]\nmethods = [1]", ValueError, r"`compare\.methods` must be .* but has 1 inst"),
+        ('[compare]\nmethods = [["x"]]', ValueError, r"`compare\.methods` must be .* has \['x'\]"),
+        ("[compare]\nmethods = [{a = 1}]", ValueError, r"`compare\.methods` must be .* has {'a'"),
         ("[compare]\nmethods = 3", TypeError, r"`compare\.methods` must be a list, but is 3"),
         ("[compare]\nvariants = [1]", ValueError, r"`compare\.variants` must be a list of tables"),
         (GRID.replace("[0, 1]", "[0, 0]"), ValueError, r"`compare\.seeds` must be .*\[0, 0\]"),

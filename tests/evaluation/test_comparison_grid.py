@@ -19,7 +19,8 @@ import smoothdistill as sd
 from smoothdistill.errors import CheckpointError, DataError
 from smoothdistill.evaluation import CompareConfig, compare
 from smoothdistill.evaluation.comparison import grid as grid_module
-from smoothdistill.evaluation.comparison.plan import cell_key, cell_state, make_plan
+from smoothdistill.evaluation.comparison.grid import forget_failures
+from smoothdistill.evaluation.comparison.plan import cell_state, make_plan
 from smoothdistill.evaluation.comparison.train_cell import CellTrainer
 from smoothdistill.methods import METHODS, Multitask
 from smoothdistill.training import Trainer, run_execution, turns
@@ -275,15 +276,26 @@ def test_a_damaged_state_is_thrown_away_by_a_retry(tmp_path):
     (folder / f"fold-{plan.cells[0].fold:02d}" / "last.safetensors").write_bytes(b"damaged")
     assert trainer(plan.cells[0]).state == "failed"
     assert json.loads((folder / "failed.json").read_text())["kind"] == "CheckpointError"
+    forget_failures(plan, tmp_path)
     assert trainer(plan.cells[0]).state == "finished"
     assert cell_state(folder) == ("finished", "")
 
 
-def test_a_damaged_cell_counts_as_failed(copied, small_grid):
+def test_a_damaged_cell_counts_as_failed_until_a_retry(copied, small_grid):
+    config = CompareConfig.from_toml(small_grid)
     (_cells(copied)[0] / "predictions.csv.gz").write_bytes(b"no gzip")
-    found = sd.evaluation.write_comparison(copied)
+    before = _written(copied)
+    archive = (copied / "cells.zip").read_bytes()
+    found = compare(config, out=copied, progress=False)
     assert found.failures
     assert "is damaged" in found.failures[0]
+    assert _written(copied) == before
+    assert (copied / "cells.zip").read_bytes() == archive, "it keeps what it had"
+    again = compare(config, out=copied, retry=True, progress=False)
+    assert again.content["is_complete"]
+    after = _written(copied)
+    assert [name for name in after if after[name] != before[name]] == [_cells(copied)[0].name]
+    assert (copied / "cells.zip").read_bytes() != archive, "of times, at least"
 
 
 def test_a_stop_is_heard_before_a_cell_begins(tmp_path):
@@ -305,31 +317,6 @@ def test_a_signal_between_cells_stops_the_grid(tmp_path, monkeypatch):
         compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
     assert not _cells(tmp_path)
     assert not list((tmp_path / "cells").glob(".stop*"))
-
-
-def test_keys_depend_on_what_decides_the_result_and_on_nothing_else(tmp_path):
-    config = CompareConfig.from_toml(TINY).variants()[0].cell_config(0, 0)
-    key = cell_key(config, "f")
-    assert cell_key(config.with_overrides(["data.root=elsewhere"]), "f") == key
-    for other in ("train.seed=1", "train.epochs=2", "split.folds=[1]", "data.num_subjects=7"):
-        assert cell_key(config.with_overrides([other]), "f") != key
-    assert cell_key(config, "g") != key
-
-
-def test_data_of_one_configuration_are_loaded_once(tmp_path, monkeypatch):
-    from smoothdistill.evaluation.comparison import plan as plan_module
-
-    loads = []
-
-    def load(config):
-        loads.append(config.name)
-        return real(config)
-
-    real = plan_module.load_windows
-    plan_module.forget_windows()  # which an earlier test may have left
-    monkeypatch.setattr(plan_module, "load_windows", load)
-    compare(CompareConfig.from_toml(TINY), out=tmp_path, progress=False)
-    assert loads == ["synthetic"]
 
 
 @pytest.mark.parametrize(
@@ -474,15 +461,17 @@ def test_cells_by_turns_give_the_same_bytes(tmp_path, monkeypatch, jobs):
 
 
 def test_a_teacher_that_fails_fails_those_whom_it_would_teach(tmp_path, monkeypatch):
-    few = TAUGHT.replace('"multitask", "kd", "rkd", "hmkd"', '"multitask", "kd"')
+    few = TAUGHT.replace('"multitask", "kd", "rkd", "hmkd"', '"multitask", "kd", "rkd"')
     taught = CompareConfig.from_toml(few)
     resume = "smoothdistill.evaluation.comparison.train_cell.resume_run"
     from smoothdistill.evaluation.comparison import train_cell
 
     real = train_cell.resume_run
+    tried = []
 
     def fail(run, *arguments, **options):
         if run.config.model.name == "mtl-net":
+            tried.append(run.folder.name)
             raise RuntimeError("no luck")
         return real(run, *arguments, **options)
 
@@ -494,7 +483,12 @@ def test_a_teacher_that_fails_fails_those_whom_it_would_teach(tmp_path, monkeypa
     }
     assert states["multitask", 0][0] == "finished"
     assert states["kd", 0] == ("failed", "The teacher failed: no luck")
+    assert states["rkd", 0] == states["kd", 0]
     assert states["the teacher alone", 0][0] == "failed"
+    assert len(tried) == len(set(tried)) == 2, "once in each fold"
+    tried.clear()
+    assert compare(taught, out=tmp_path / "out", progress=False, retry=True).failures
+    assert len(tried) == len(set(tried)) == 2
     monkeypatch.setattr(resume, real)
     again = compare(taught, out=tmp_path / "out", progress=False, retry=True)
     assert again.content["is_complete"]

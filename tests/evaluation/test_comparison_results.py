@@ -265,6 +265,16 @@ def test_everything_is_rebuilt_without_data_and_training(small_comparison, tmp_p
         assert (folder / name).read_bytes() == (small_comparison.folder / name).read_bytes(), name
 
 
+def test_figures_of_others_stay(small_comparison, tmp_path):
+    folder = shutil.copytree(small_comparison.folder, tmp_path / "paper")
+    drawn = {path.name for path in (folder / "figures").iterdir()}
+    others = {"my-own.png", "recall.png", "subjects-2.png"}
+    for name in (*others, "recall-sleep-by-side.png"):
+        (folder / "figures" / name).write_bytes(b"mine")
+    write_comparison(folder)
+    assert {path.name for path in (folder / "figures").iterdir()} == drawn | others
+
+
 @pytest.mark.usefixtures("_no_figures")
 def test_without_matplotlib_the_tables_stand_alone(small_comparison, tmp_path):
     folder = shutil.copytree(small_comparison.folder, tmp_path / "bare")
@@ -324,6 +334,12 @@ def test_runs_are_compared_by_method_and_seed(runs, tmp_path):
     again = compare([runs["a"], sd.Run(runs["b"])], out=tmp_path / "two", baseline="smooth-distill")
     assert again.content["baseline"] == "smooth-distill"
     assert _text(write_comparison(found.folder).folder, "scores.csv")
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    moved = found.folder.rename(tmp_path / "far" / "away" / "out")
+    before = _text(moved, "comparison.json")
+    with pytest.raises(CheckpointError, match=r"has lost 3 of them \(.*\) instead"):
+        write_comparison(moved)
+    assert _text(moved, "comparison.json") == before
 
 
 @pytest.mark.usefixtures("_no_figures")
@@ -392,7 +408,7 @@ def test_headlines_say_no_more_than_the_intervals():
         "one beats base by 2.1 points of activity macro-F1 [0.8, 3.3] and is not told apart from "
         f"it in placement macro-F1 (+0.3 [{MINUS}0.4, 1.0]), on unseen subjects."
     )
-    assert "falls behind base by 2.0 points" in headline(
+    assert "falls behind base by 2.0 points of activity macro-F1 [1.0, 3.0]" in headline(
         _content([("one", "activity", -0.02, [-0.03, -0.01], 0.01)])
     )
     assert "is ahead of base by 2.1 points of activity macro-F1 [0.8, 3.3] (not confirmed" in (

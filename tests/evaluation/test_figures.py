@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from smoothdistill.evaluation.figures import write_figures
+from smoothdistill.evaluation.figures import task_slugs, write_figures
 from smoothdistill.evaluation.plots.heat_map import confusion_counts, confusion_figure
 from smoothdistill.evaluation.plots.reliability import calibration_bins
 from smoothdistill.evaluation.plots.style import INK, figure_style, new_figure, save_png, svg_text
+from smoothdistill.evaluation.plots.variants import curves_of_variants, variant_styles
 from smoothdistill.evaluation.run_record import RunRecord
+from smoothdistill.methods import METHODS
 from smoothdistill.training import score_predictions
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -113,6 +115,27 @@ def test_a_single_fold_epoch_and_task_is_enough(make_fake_run):
     )
     figures = write_figures(RunRecord.read(folder))
     assert "cross-task" not in {figure.kind for figure in figures}
+
+
+def test_tasks_have_names_of_their_own_for_files():
+    slugs = task_slugs(["活动", "位置", "sleep/wake", "sleep wake"])
+    assert len(set(slugs.values())) == 4
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", slug) for slug in slugs.values())
+
+
+@pytest.mark.parametrize("num_variants", [2, len(METHODS) + 1])
+def test_every_curve_is_in_the_legend_with_a_look_of_its_own(num_variants):
+    labels = [f"variant {number}" for number in range(num_variants)]
+    styles = variant_styles(labels, labels[0])
+    assert len(set(styles.values())) == num_variants
+    curves = {"task": {label: np.linspace(0, 1, 3)[None] for label in labels}}
+    with figure_style():
+        figure = curves_of_variants(curves, styles, labels[:1])
+        figure.canvas.draw()
+        box = figure.legends[0].get_window_extent()
+    assert len(figure.legends[0].get_texts()) == num_variants
+    assert figure.bbox.y0 <= box.y0
+    assert box.y1 <= figure.bbox.y1
 
 
 def test_a_failed_save_leaves_no_file(tmp_path):

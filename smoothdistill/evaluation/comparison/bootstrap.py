@@ -108,7 +108,10 @@ class SubjectBootstrap:
     def _of_cell(
         self, cell: CellRecord, task: str, role: str, people: tuple[str, ...]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Share of the cell's people that was drawn, [draws], and scores, [scores, draws]."""
+        """Share of the cell's people that was drawn, [draws], and scores, [scores, draws].
+
+        Scores of a single one are [scores, 1].
+        """
         key = (id(cell), task, role, people)
         if key not in self._of_cells:
             tested = _tested(cell, task)
@@ -133,7 +136,7 @@ def _scores_of_draws(
 ) -> NDArray[np.float64]:
     if len(rows) == 1:  # one subject's score does not depend on how often it was drawn
         scores = scores_of(Tally(tally.confusion[rows], tally.calibration[rows]))
-        return np.stack([np.repeat(scores[name], len(times)) for name in METRICS])
+        return np.stack([scores[name] for name in METRICS])
     # Draws that take the same people as often give the same; with few people they are many.
     different, place = np.unique(times, axis=0, return_inverse=True)
     parts = []

@@ -8,15 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from smoothdistill.errors import SmoothDistillError
-from smoothdistill.evaluation.comparison.archive import lay_cells, read_archives, write_archive
+from smoothdistill.errors import CheckpointError, SmoothDistillError
+from smoothdistill.evaluation.comparison.archive import (
+    fill_in,
+    lay_cells,
+    read_archives,
+    write_archive,
+)
 from smoothdistill.evaluation.comparison.config import CompareConfig
 from smoothdistill.evaluation.comparison.figures import write_comparison_figures
-from smoothdistill.evaluation.comparison.grid import check_jobs, train_grid
+from smoothdistill.evaluation.comparison.grid import check_jobs, forget_failures, train_grid
 from smoothdistill.evaluation.comparison.headline import headline
 from smoothdistill.evaluation.comparison.page import comparison_page
 from smoothdistill.evaluation.comparison.plan import PLAN_FILE, Plan, cell_state, make_plan
@@ -32,6 +37,9 @@ from smoothdistill.training.run_folder import (
     write_json,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from smoothdistill.evaluation.comparison.records import CellResult
 
 __all__ = [
     "Comparison",
@@ -109,7 +117,7 @@ def compare(
         jobs: Cells to train at a time; -1 is one for each core.
         backend: What trains several: "processes", "dask" or "ray". With "threads" they take turns
             on a GPU, each on a stream of its own; on a CPU it is one after the other.
-        retry: Whether cells that failed before are tried again.
+        retry: Whether cells that failed before, or are damaged, are tried again.
         baseline: Label of the variant that differences are taken against, instead of the grid's.
         cells: Files `cells.zip` of other comparisons, here or on other machines, whose finished
             cells are taken as they are instead of being trained again.
@@ -141,11 +149,13 @@ def compare(
     taken = read_archives(cells, plan)
     folder.mkdir(parents=True, exist_ok=True)
     with _claimed(folder):
+        if retry:
+            forget_failures(plan, folder)
         lay_cells(taken, folder)
         plan.write(folder)
         write_text(folder / "grid.toml", plan.config_text)
         show = sys.stderr.isatty() if progress is None else progress
-        train_grid(plan, folder, jobs=jobs, backend=backend, retry=retry, show=show)
+        train_grid(plan, folder, jobs=jobs, backend=backend, show=show)
         return write_comparison(folder)
 
 
@@ -235,12 +245,15 @@ def list_cells(plan: Plan, out: Path, cells: Sequence[str | Path] = ()) -> list[
 def write_comparison(folder: str | Path) -> Comparison:
     """Write every result of a comparison anew from its cells, without data and without training.
 
+    Cells of a grid whose folders are gone are taken from its `cells.zip`.
+
     Args:
         folder: A folder that `compare` has made.
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        CheckpointError: If it holds no comparison.
+        CheckpointError: If it holds no comparison, or lacks what its results were made of; they
+            are left as they are.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -250,6 +263,9 @@ def write_comparison(folder: str | Path) -> Comparison:
         )
     plan = Plan.read(folder)
     results = read_cells(plan, folder)
+    if plan.source == "grid":
+        results = fill_in(folder, results)
+    _require_sources(folder, results)
     if plan.source == "grid":
         write_archive(folder, results)
     content = comparison_content(plan, results)
@@ -264,6 +280,25 @@ def write_comparison(folder: str | Path) -> Comparison:
         figures, no_figures = [], str(error)
     write_text(folder / "report.html", comparison_page(content, figures, no_figures=no_figures))
     return Comparison(folder)
+
+
+def _require_sources(folder: Path, results: Sequence[CellResult]) -> None:
+    """Refuse to replace results by those of fewer cells.
+
+    Raises:
+        CheckpointError: If a cell that the results were made of is not there any more.
+    """
+    try:
+        known = read_json(folder / "comparison.json")["cells"]
+        finished = {one["folder"] for one in known if one["state"] == "finished"}
+    except (CheckpointError, KeyError, TypeError):  # there are none
+        return
+    lost = {one.cell.folder for one in results if one.state == "to do"} & finished
+    if lost:
+        raise CheckpointError(
+            "`folder` must hold the cells that its results were made of, but "
+            f"{str(folder)!r} has lost {len(lost)} of them ({min(lost)}) instead."
+        )
 
 
 def _config(given: Any) -> CompareConfig:

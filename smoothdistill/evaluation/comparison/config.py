@@ -113,7 +113,7 @@ class GridConfig(_Section):
     def _methods_are_known(cls, value: object) -> object:
         names = [value] if isinstance(value, str) and value != _ALL else value
         unknown = [
-            name for name in names if name not in METHODS
+            name for name in names if not isinstance(name, str) or name not in METHODS
         ] if isinstance(names, list | tuple) else []  # fmt: skip
         if unknown:
             raise ValueError(

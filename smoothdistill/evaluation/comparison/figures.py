@@ -15,7 +15,7 @@ from smoothdistill.evaluation.comparison.differences import subject_scores
 from smoothdistill.evaluation.comparison.headline import best_variant
 from smoothdistill.evaluation.comparison.results import records_of
 from smoothdistill.evaluation.comparison.tables import score_in
-from smoothdistill.evaluation.figures import DrawnFigure
+from smoothdistill.evaluation.figures import DrawnFigure, task_slugs
 from smoothdistill.evaluation.plots.heat_map import cross_task_figure
 from smoothdistill.evaluation.plots.style import figure_style, save_png, svg_text
 from smoothdistill.evaluation.plots.variants import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["write_comparison_figures"]
 
 _MOST_BANDS = 6
+_OURS = re.compile(r"subjects|differences|validation|recall-.+-by-.+")
 
 
 def write_comparison_figures(
@@ -60,9 +61,9 @@ def write_comparison_figures(
         for plan, figure in _plans(content, results):
             save_png(figure, folder / f"{plan.name}.png")
             drawn.append(replace(plan, svg=svg_text(figure, name=plan.name)))
-        names = {f"{figure.name}.png" for figure in drawn}
+        names = {figure.name for figure in drawn}
         for left in folder.glob("*.png"):  # of another grid in the same folder
-            if left.name not in names:
+            if _OURS.fullmatch(left.stem) and left.stem not in names:
                 left.unlink()
     return drawn
 
@@ -186,6 +187,7 @@ def _heat_maps(
     if len(content["tasks"]) != 2:
         return
     role = next(one["role"] for one in content["variants"] if one["label"] == label)
+    slugs = task_slugs(content["tasks"])
     for judged, other in permutations(content["tasks"], 2):
         keys = [(judged, other, record.role(role)) for record in records]
         counts = [
@@ -203,7 +205,7 @@ def _heat_maps(
         if figure is not None:
             yield (
                 DrawnFigure(
-                    re.sub(r"[^A-Za-z0-9_-]+", "-", f"recall-{judged}-by-{other}"),
+                    f"recall-{slugs[judged]}-by-{slugs[other]}",
                     f"{judged} by {other}, {label}",
                     f"Share of each {judged} class that {label} finds, for each {other} class "
                     "apart, over all seeds and folds.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from smoothdistill.errors import CheckpointError
 from smoothdistill.evaluation.comparison.plan import Cell, Plan, cell_state, forget_windows
+from smoothdistill.evaluation.comparison.records import read_cells
 from smoothdistill.evaluation.comparison.train_cell import CellTrainer, Outcome
 from smoothdistill.methods import METHODS
 from smoothdistill.models import MODELS
 from smoothdistill.training.interrupt import StopRequest
+from smoothdistill.training.run_folder import read_json
 from smoothdistill.workers import check_backend, count_workers, results
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["check_jobs", "train_grid"]
+__all__ = ["check_jobs", "forget_failures", "train_grid"]
 
 
 def check_jobs(jobs: int | None, backend: str) -> int | None:
@@ -39,10 +43,30 @@ def check_jobs(jobs: int | None, backend: str) -> int | None:
         raise type(error)(str(error).replace("`n_jobs`", "`jobs`")) from error
 
 
-def train_grid(
-    plan: Plan, out: Path, *, jobs: int | None, backend: str, retry: bool, show: bool
-) -> None:
-    """Train every cell that is not finished; one that fails is marked, and the others go on.
+def forget_failures(plan: Plan, out: Path) -> None:
+    """Before another attempt: make of cells that failed, and their teachers, interrupted ones.
+
+    Those whose files are damaged are removed.
+
+    Args:
+        plan: The cells.
+        out: Folder of the comparison, which nobody is filling.
+    """
+    for path in out.glob("cells/*/failed.json"):
+        try:
+            is_damaged = read_json(path).get("kind") == CheckpointError.__name__
+        except CheckpointError:
+            is_damaged = True
+        if is_damaged:
+            shutil.rmtree(path.parent)
+        else:  # it goes on from the saved state
+            path.unlink()
+    for folder in {one.cell.folder for one in read_cells(plan, out) if one.state == "failed"}:
+        shutil.rmtree(out / folder)
+
+
+def train_grid(plan: Plan, out: Path, *, jobs: int | None, backend: str, show: bool) -> None:
+    """Train every cell that has not ended; one that fails is marked, and the others go on.
 
     Args:
         plan: The cells.
@@ -50,7 +74,6 @@ def train_grid(
         jobs: Cells to train at a time. With "threads" they take turns on a GPU, in this very
             thread; on a CPU it is one after the other.
         backend: One of `workers.BACKENDS`.
-        retry: Whether cells that failed are tried again.
         show: Whether to show a bar, which needs a terminal.
 
     Raises:
@@ -60,13 +83,12 @@ def train_grid(
     """
     num_workers = check_jobs(jobs, backend)
     states = {cell.folder: cell_state(out / cell.folder)[0] for cell in plan.work}
-    passed = {"finished"} if retry else {"finished", "failed"}
-    todo = [cell for cell in plan.work if states[cell.folder] not in passed]
+    todo = [cell for cell in plan.work if states[cell.folder] not in ("finished", "failed")]
     if num_workers == 1 or len(todo) == 1:
         backend = "threads"
     stop_file = out / "cells" / f".stop-{os.getpid()}"
     stop_file.unlink(missing_ok=True)
-    trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend, retry=retry)
+    trainer = _trainer(todo, out.resolve(), stop_file.resolve(), backend)
     bar = _Bar(len(plan.work), len(plan.work) - len(todo), todo, show=show)
     try:
         with _GridStop(stop_file) as stop, bar:
@@ -101,11 +123,9 @@ def _remove_locks(cells: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _trainer(
-    todo: Sequence[Cell], out: Path, stop_file: Path, backend: str, *, retry: bool
-) -> CellTrainer:
+def _trainer(todo: Sequence[Cell], out: Path, stop_file: Path, backend: str) -> CellTrainer:
     if backend == "threads":
-        return CellTrainer(out, stop_file, retry=retry)
+        return CellTrainer(out, stop_file)
     configs = [cell.config for cell in todo if cell.config is not None]
     configs += [config.of_teacher() for config in configs if config.teacher is not None]
     return CellTrainer(
@@ -115,7 +135,6 @@ def _trainer(
         methods={config.method.name: METHODS[config.method.name] for config in configs},
         models={config.model.name: MODELS[config.model.name] for config in configs},
         is_worker=True,
-        retry=retry,
     )
 
 

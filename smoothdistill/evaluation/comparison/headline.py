@@ -106,9 +106,10 @@ def _about_pairs(
 
 def _clause(row: Mapping[str, Any], baseline: str, people: Mapping[str, Any]) -> str:
     score = f"{row['task']} macro-F1"
-    low, high = (points(end, sign=False) for end in row["ci95"])
-    span = f" [{low}, {high}]" if low != "—" else ""
     where = verdict(row)
+    ends = row["ci95"] if where != "below" else [-end for end in reversed(row["ci95"])]
+    low, high = (points(end, sign=False) for end in ends)
+    span = f" [{low}, {high}]" if low != "—" else ""
     if where == "not told apart":
         return f"is not told apart from {baseline} in {score} ({points(row['difference'])}{span})"
     by = points(abs(row["difference"]), sign=False)

@@ -6,16 +6,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from smoothdistill.errors import CheckpointError
+from smoothdistill.errors import CheckpointError, DataError
 from smoothdistill.evaluation.comparison.config import CompareConfig
+from smoothdistill.methods import METHODS, validate_options
+from smoothdistill.models import MODELS
 from smoothdistill.training.data_source import load_windows, make_split
 from smoothdistill.training.environment import describe_environment
 from smoothdistill.training.run_folder import read_json, write_json
+from smoothdistill.training.teacher_run import checkpoint_digest
 from smoothdistill.training.toml_text import to_toml
 
 if TYPE_CHECKING:
@@ -199,14 +203,44 @@ def make_plan(config: CompareConfig) -> Plan:
 def cell_key(config: RunConfig, fingerprint: str) -> str:
     """Name of a cell's folder: a digest of all that decides its result.
 
-    That is its configuration, the data by their fingerprint (and so not by the folder that they
-    happen to lie in), and the version of the package.
+    That is its configuration where it differs from what this version does by itself, the data by
+    their fingerprint (and so not by the folder that they happen to lie in), a teacher by its own
+    cell or, one that was trained before, by its checkpoint, and the version of the package.
+
+    Args:
+        config: Configuration of a run of one fold.
+        fingerprint: Fingerprint of its windows.
     """
-    table = config.to_table()
-    table["data"].pop("root", None)
+    table = config.model_dump(
+        exclude={"data": {"root"}, "train": {"save_every_steps"}, "teacher": True},
+        exclude_defaults=True,
+    )
+    table = {section: keys for section, keys in table.items() if keys}
+    method, model = config.method, config.model
+    options = validate_options(METHODS[method.name].Options, method.options)
+    table["method"] = [method.name, options.model_dump(mode="json", exclude_defaults=True)]
+    defaults = {p.name: p.default for p in signature(MODELS[model.name]).parameters.values()}
+    own = {k: v for k, v in model.options.items() if k not in defaults or v != defaults[k]}
+    table["model"] = [model.name, own]
+    if "device" in table.get("train", {}):
+        table["train"]["device"] = config.train.device.partition(":")[0]
+    if config.teacher is not None:
+        table["teacher"] = [config.teacher.role, _teacher_key(config, fingerprint)]
     version = describe_environment(torch.device("cpu"))["smoothdistill"]
-    text = "\0".join((to_toml(table), fingerprint, str(version)))
+    text = json.dumps([table, fingerprint, str(version)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _teacher_key(config: RunConfig, fingerprint: str) -> str:
+    """What tells one teacher from another; empty where its run lacks the fold, and will fail."""
+    assert config.teacher is not None
+    if config.teacher.run is None:
+        return cell_key(config.of_teacher(), fingerprint)
+    assert config.split.folds is not None
+    try:
+        return checkpoint_digest(Path(config.teacher.run), config.split.folds[0])
+    except FileNotFoundError:
+        return ""
 
 
 def cell_state(folder: Path) -> tuple[CellState, str]:
@@ -236,12 +270,21 @@ def windows_of(data: DataConfig, fingerprint: str = "") -> Windows:
 
     Args:
         data: The configuration.
-        fingerprint: What the windows should have; another one is loaded anew.
+        fingerprint: What the windows must have; others are loaded anew.
+
+    Raises:
+        FileNotFoundError: If the recordings are not there.
+        DataError: If they cannot be read, or are not those of that fingerprint any more.
     """
     key = data.model_dump_json()
     windows = _WINDOWS.get(key)
     if windows is None or (fingerprint and windows.fingerprint() != fingerprint):
         windows = _WINDOWS[key] = load_windows(data)
+        if fingerprint and windows.fingerprint() != fingerprint:
+            raise DataError(
+                f"`data` must stay as they were when the cells were named (fingerprint "
+                f"{fingerprint[:16]}), but have {windows.fingerprint()[:16]} now instead."
+            )
     return windows
 
 

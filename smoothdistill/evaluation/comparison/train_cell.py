@@ -33,7 +33,6 @@ from smoothdistill.training.run_folder import (
     describe_data,
     describe_splits,
     fold_folder,
-    read_json,
     write_json,
     write_text,
 )
@@ -86,7 +85,6 @@ class CellTrainer:
         methods: The methods that the cells name, for processes in which they are not registered.
         models: The models, likewise.
         is_worker: Whether it runs in a process of its own.
-        retry: Whether teachers that failed are tried again.
     """
 
     out: Path
@@ -95,7 +93,6 @@ class CellTrainer:
     methods: dict[str, type[Method]] = field(default_factory=dict)
     models: dict[str, type[nn.Module]] = field(default_factory=dict)
     is_worker: bool = False
-    retry: bool = False
 
     def __call__(self, cell: Cell) -> Outcome:
         """What a worker does: train a cell to its end, or to where a signal stops it."""
@@ -148,11 +145,11 @@ class CellTrainer:
         while not self._acquired(lock):
             yield
         try:
-            if cell_state(folder)[0] == "finished" and _can_teach(cell, folder):
-                return Outcome(cell, "finished")
+            state, reason = cell_state(folder)
+            if state == "failed" or (state == "finished" and _can_teach(cell, folder)):
+                return Outcome(cell, state, reason)
             if self._must_stop():
                 return Outcome(cell, cell_state(folder)[0])
-            _forget_failure(folder)
             _prepare(cell, folder)
             assert cell.config is not None
             windows = windows_of(cell.config.data, cell.fingerprint)
@@ -191,9 +188,6 @@ class CellTrainer:
             return None
         own = config.of_teacher()
         folder = f"cells/{cell_key(own, cell.fingerprint)}"
-        state, reason = cell_state(self.out / folder)
-        if state == "failed" and not self.retry:
-            raise DataError(f"The teacher failed: {reason}")
         teacher = replace(cell, variant=f"{cell.variant}, teacher", folder=folder, config=own)
         outcome = yield from self._train(teacher, self.out / folder)
         if outcome.state == "failed":
@@ -266,20 +260,6 @@ def _can_teach(cell: Cell, folder: Path) -> bool:
         shutil.rmtree(folder)
         return False
     return True
-
-
-def _forget_failure(folder: Path) -> None:
-    """Before another attempt: go on from the saved state, unless that was what failed."""
-    failure = folder / "failed.json"
-    if not failure.is_file():
-        return
-    try:
-        is_damaged = read_json(failure).get("kind") == CheckpointError.__name__
-    except CheckpointError:
-        is_damaged = True
-    if is_damaged:
-        shutil.rmtree(folder)
-    failure.unlink(missing_ok=True)
 
 
 def _prepare(cell: Cell, folder: Path) -> None:

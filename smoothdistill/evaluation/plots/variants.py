@@ -20,7 +20,7 @@ __all__ = ["curves_of_variants", "forest_figure", "subjects_of_variants", "varia
 
 # Okabe and Ito's palette without its yellow, which is lost on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 _BASELINE_COLOUR = GRID
 _ROW_INCHES = 0.38
 _LONGEST_LABEL = 30
@@ -105,7 +105,7 @@ def curves_of_variants(
         styles: From `variant_styles`.
         banded: Variants that get a band: of a dozen bands none could be seen.
     """
-    figure = new_figure(4.3 * len(curves) + 2.4, 3.7)
+    figure = new_figure(4.3 * len(curves) + 2.4, max(3.7, 0.2 * len(styles) + 0.4))
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (task, by_label) in zip(panels, curves.items(), strict=True):
         for label, (colour, dashes) in styles.items():
