@@ -3,7 +3,10 @@
 // without it, and for little work, everything runs on the calling thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <exception>
+#include <stdexcept>
 
 namespace smoothdistill {
 
@@ -17,18 +20,31 @@ extern ParallelExecutor parallel_executor;
 constexpr std::int64_t kParallelGrain = 131072;
 
 // Calls body(begin, end) on disjoint ranges that cover [0, size); ranges hold at least `grain`.
+// Throws what the body throws, the first of several, once all threads have come back.
 template <class Body>
 void parallel_for(std::int64_t size, std::int64_t grain, Body body) {
   if (parallel_executor == nullptr || size <= grain) {
     body(std::int64_t{0}, size);
     return;
   }
-  parallel_executor(
+  struct Call {
+    Body& body;
+    std::atomic_flag failed;
+    std::exception_ptr error;
+  } call{body, {}, nullptr};
+  const std::int32_t status = parallel_executor(
       0, size, grain,
       [](std::int64_t begin, std::int64_t end, void* context) {
-        (*static_cast<Body*>(context))(begin, end);
+        Call& call = *static_cast<Call*>(context);
+        try {  // a C function, between here and there, passes no exception on
+          call.body(begin, end);
+        } catch (...) {
+          if (!call.failed.test_and_set()) call.error = std::current_exception();
+        }
       },
-      &body);
+      &call);
+  if (call.error) std::rethrow_exception(call.error);
+  if (status != 0) throw std::runtime_error("PyTorch's thread pool could not be used.");
 }
 
 // Walks the concatenation of `num_spans` tensors: calls body(span, begin, end) with the elements

@@ -118,10 +118,14 @@ class GradNorm(Multitask):
         with torch.no_grad():
             first = student.get_buffer("first_losses")
             first.copy_(torch.where(first > 0.0, first, losses))
+            # Tasks without a label in the batch neither count in the means nor are balanced.
+            is_there = found.num_valid > 0
+            num_tasks = is_there.sum().clamp(min=1)
             rates = losses / first.clamp(min=torch.finfo(first.dtype).tiny)
-            rates = rates / rates.mean().clamp(min=torch.finfo(rates.dtype).tiny)  # no label: 0
-            aims = (factors * lengths).mean() * rates**self.options.asymmetry
-        balance = (factors * lengths - aims).abs().sum()
+            mean_rate = rates.sum() / num_tasks  # no label: 0
+            rates = rates / mean_rate.clamp(min=torch.finfo(rates.dtype).tiny)
+            aims = (factors * lengths).sum() / num_tasks * rates**self.options.asymmetry
+        balance = torch.where(is_there, (factors * lengths - aims).abs(), 0.0).sum()
         # The balance has a gradient for the factors only, and is no part of the loss's value.
         weighed = self.weigh((factors.detach() * losses).unbind())
         total = weighed + (balance - balance.detach())

@@ -32,7 +32,8 @@ class SWA(Multitask):
 
     Up to `start` the average is the student itself, and is not chosen; from then on each end of an
     epoch counts as much as any other. Short trainings have few such ends: with 5 epochs and the
-    default `start` it is the mean of two. The learning rate stays as it is.
+    default `start` it is the mean of two. The learning rate stays as it is, and the statistics of
+    batch norms are averaged like the weights (`buffers`), not measured anew as in the paper.
 
     Source:
         Izmailov et al., Averaging weights leads to wider optima and better generalization, UAI

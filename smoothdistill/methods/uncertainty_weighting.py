@@ -77,5 +77,7 @@ class UncertaintyWeighting(Multitask):
         found = task_losses(logits, targets, self.options.label_smoothing)
         factors = torch.exp(-student.log_variances)
         parts = factors * torch.stack(found.losses) + 0.5 * student.log_variances
+        # Without a label there is no likelihood, and so nothing that its variance could be of.
+        parts = torch.where(found.num_valid > 0, parts, 0.0)
         total = self.weigh(parts.unbind())
         return found.parts(total, dict(zip(self.other_parts, factors, strict=True)))

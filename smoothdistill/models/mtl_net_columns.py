@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 
+from smoothdistill.models.hooks import any_global_hook, is_hooked
 from smoothdistill.ops._backend import cpu_kernels, cpu_module
 from smoothdistill.ops.columns import from_columns_, to_columns_
 
@@ -24,7 +24,6 @@ __all__ = [
     "TrunkColumns",
     "can_run_in_columns",
     "empty",
-    "is_hooked",
     "label_of",
     "layers_of",
     "linear_of",
@@ -273,7 +272,7 @@ def can_run_in_columns(model: MTLNet) -> bool:
     They may where the weights are contiguous float32 on the CPU, and nobody has hooked into a layer
     or put another kind in its place.
     """
-    if cpu_kernels() is None or _has_any_global_hook():  # type: ignore[no-untyped-call]
+    if cpu_kernels() is None or any_global_hook():
         return False
     for number, layer in enumerate(layers_of(model)):
         if type(layer) is not (nn.Conv1d if number < _NUM_CONVOLUTIONS else nn.Linear):
@@ -294,17 +293,6 @@ def can_run_in_columns(model: MTLNet) -> bool:
             ):
                 return False
     return True
-
-
-def is_hooked(module: nn.Module) -> bool:
-    """Whether something else is called with the module, which the kernels would not call."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
-    )
 
 
 def logits_in_columns(model: MTLNet, signals: Tensor) -> list[Tensor]:

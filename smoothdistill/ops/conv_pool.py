@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -99,7 +100,8 @@ def _run(
     """The pooled outputs, and the choice of each (empty where it is not kept)."""
     kernels = kernels_for(signals, "conv_pool") if signals.dtype is torch.float32 else None
     if kernels is None or signals.shape[0] == 0:
-        return reference.conv_pool(signals, weight, bias)
+        with _no_autocast(signals):
+            return reference.conv_pool(signals, weight, bias)
     signals, weight, bias = signals.contiguous(), weight.contiguous(), bias.contiguous()
     shape = (*signals.shape[:1], weight.shape[0], (signals.shape[2] - weight.shape[2] + 1) // 2)
     pooled = signals.new_empty(shape)
@@ -114,7 +116,8 @@ def _run_backward(
     """Gradients of signals (empty where it is not wanted), weight and bias."""
     kernels = kernels_for(signals, "conv_pool") if signals.dtype is torch.float32 else None
     if kernels is None or signals.shape[0] == 0:
-        found = reference.conv_pool_backward(grad, choice, signals, weight, needs_signals)
+        with _no_autocast(signals):
+            found = reference.conv_pool_backward(grad, choice, signals, weight, needs_signals)
         return (signals.new_empty(0) if found[0] is None else found[0], *found[1:])
     grad, choice = grad.contiguous(), choice.contiguous()
     signals, weight = signals.contiguous(), weight.contiguous()
@@ -125,6 +128,14 @@ def _run_backward(
         grad_weight, grad_bias,
     )  # fmt: skip
     return grad_signals, grad_weight, grad_bias
+
+
+def _no_autocast(signals: Tensor) -> AbstractContextManager[object]:
+    """The reference computes in the format of what it is given, as the kernels do."""
+    kind = signals.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def _refuse_create_graph() -> None:

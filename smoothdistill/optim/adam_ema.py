@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
     _Companions = tuple[list[Tensor], list[dict[str, Tensor]], list[Tensor] | None]
 
-__all__ = ["AdamEMA"]
+__all__ = ["AdamEMA", "moment_dtype"]
 
 _HALF = (torch.bfloat16, torch.float16)
+
+
+def moment_dtype(parameter: Tensor) -> torch.dtype:
+    """Type of a parameter's two moments."""
+    return torch.float32 if parameter.dtype in _HALF else parameter.dtype
 
 
 class AdamEMA(torch.optim.Optimizer):
@@ -75,6 +80,16 @@ class AdamEMA(torch.optim.Optimizer):
         if capturable and teacher is not None:
             teacher.count_on(self.param_groups[0]["params"][0].device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy needs: the teacher, too."""
+        return {
+            **super().__getstate__(),
+            "teacher": self.teacher,
+            "capturable": self.capturable,
+            "_rates": [],
+            "_ticket": None,
+        }
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Read the groups of `torch.optim.Adam` too, which name the kind of penalty otherwise."""
         super().__setstate__(state)
@@ -89,7 +104,18 @@ class AdamEMA(torch.optim.Optimizer):
                     entry["step"] = entry["step"].to(place)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a `state_dict`; the moments of half weights stay in float32."""
+        """Go on from a `state_dict`; the moments of half weights stay in float32.
+
+        Raises:
+            ValueError: If it does not fit, or is that of an Adam that does something else.
+        """
+        for group in state_dict["param_groups"]:
+            for name in ("maximize", "amsgrad"):
+                if group.get(name, False):
+                    raise ValueError(
+                        f"`state_dict` must be that of an Adam without {name}, but is of one with "
+                        "it instead."
+                    )
         super().load_state_dict(state_dict)
         numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
         params = [param for group in self.param_groups for param in group["params"]]
@@ -221,7 +247,7 @@ class AdamEMA(torch.optim.Optimizer):
         if not state:
             place = param.device if self.capturable else None
             state["step"] = torch.zeros((), dtype=torch.float32, device=place)
-            dtype = torch.float32 if param.dtype in _HALF else param.dtype
+            dtype = moment_dtype(param)
             for name in ("exp_avg", "exp_avg_sq"):
                 state[name] = torch.zeros_like(param, dtype=dtype, requires_grad=False)
         return state

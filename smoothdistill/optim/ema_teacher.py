@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from smoothdistill.ops import ema_update_
+from smoothdistill.optim.buffer_places import BufferPlaces
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    _Pairs = tuple[list[Tensor], list[Tensor]]
 
 __all__ = ["EMATeacher"]
 
@@ -39,7 +42,8 @@ class EMATeacher:
             and ``(1 + n) / (10 + n)``, with *n* the updates made: a young average is not held
             back by its random start. 0 keeps the decay constant.
         schedule: Instead of `decay`, `half_life_steps` and `warmup_steps`: the decay of the next
-            update, in [0, 1], as a function of the number of updates made.
+            update, in [0, 1], as a function of the number of updates made. `TrainStep` updates
+            such a teacher after a skipped step, too, so that it can tell where epochs end.
         buffers: What happens to floating-point buffers such as the statistics of a batch norm:
             average them like the weights (``"ema"``), ``"copy"`` the student's, or leave them
             (``"skip"``). Averaged weights meet activations that are none of the student's: in
@@ -114,22 +118,24 @@ class EMATeacher:
         self._pair_tensors()
 
     def _pair_tensors(self) -> None:
-        """Match tensors by name once; both modules keep their tensors from here on."""
+        """Match by name once: tensors of parameters, and the places of buffers."""
         teacher_params = dict(self.model.named_parameters())
         self.teacher_of: dict[Tensor, Tensor] = {
             param: teacher_params[name] for name, param in self.student.named_parameters()
         }
         self._params = (list(self.teacher_of.values()), list(self.teacher_of))
-        teacher_buffers = dict(self.model.named_buffers())
-        averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
-        copied: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for name, buffer in self.student.named_buffers():
-            if self.buffers == "skip":
-                continue
+        self._places = BufferPlaces(self.model), BufferPlaces(self.student)
+
+    def _paired_buffers(self) -> tuple[_Pairs, _Pairs]:
+        """Buffers of teacher and student that are averaged, and those that are copied."""
+        averaged: _Pairs = ([], [])
+        copied: _Pairs = ([], [])
+        own, theirs = (places.tensors() for places in self._places)
+        for name, buffer in theirs.items() if self.buffers != "skip" else ():
             to = averaged if self.buffers == "ema" and buffer.is_floating_point() else copied
-            to[0].append(teacher_buffers[name])
+            to[0].append(own[name])
             to[1].append(buffer)
-        self._averaged, self._copied = averaged, copied
+        return averaged, copied
 
     @property
     def num_updates(self) -> int:
@@ -203,12 +209,12 @@ class EMATeacher:
         if self._count is not None:
             self._follow_up_on_device(found_inf)
             return
-        if self._averaged[0]:
-            ema_update_(*self._averaged, decay=self.current_decay())
-        if self._copied[0]:
-            with torch.no_grad():
-                for target, source in zip(*self._copied, strict=True):
-                    target.copy_(source)
+        averaged, copied = self._paired_buffers()
+        if averaged[0]:
+            ema_update_(*averaged, decay=self.current_decay())
+        with torch.no_grad():
+            for target, source in zip(*copied, strict=True):
+                target.copy_(source)
         self._num_updates += 1
 
     @torch.no_grad()
@@ -216,10 +222,11 @@ class EMATeacher:
         assert self._count is not None
         decay = self.decay_on_device()
         skip = None if found_inf is None else found_inf.reshape(()) != 0
-        if self._averaged[0]:
+        averaged, copied = self._paired_buffers()
+        if averaged[0]:
             kept = decay if skip is None else torch.where(skip, 1.0, decay)
-            ema_update_(*self._averaged, decay=kept)
-        for target, source in zip(*self._copied, strict=True):
+            ema_update_(*averaged, decay=kept)
+        for target, source in zip(*copied, strict=True):
             target.copy_(source if skip is None else torch.where(skip, target, source))
         self._count += 1 if skip is None else ~skip
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from smoothdistill.optim.buffer_places import BufferPlaces
 from smoothdistill.training.skipped_steps import overflowed
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class DeviceStep:
         check_gradients: bool,
     ) -> None:
         self._loss, self._optimizer, self._skips = loss, optimizer, skips
-        self._buffers = list(model.buffers())
+        self._buffers = BufferPlaces(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._check_gradients = check_gradients
 
@@ -52,7 +53,7 @@ class DeviceStep:
         self, signals: Tensor, targets: ByTask, taught: ByTask | None = None
     ) -> MultitaskKDOutput | LossParts:
         """Train by one batch; the loss by parts, detached."""
-        old_buffers = [buffer.clone() for buffer in self._buffers]
+        old_buffers = [buffer.clone() for buffer in self._buffers.tensors().values()]
         out = self._loss(signals, targets, taught)
         self._optimizer.zero_grad(set_to_none=True)
         out.total.backward()  # type: ignore[no-untyped-call]
@@ -61,7 +62,7 @@ class DeviceStep:
         if self._check_gradients:
             skip = skip | overflowed(p.grad for p in self._parameters)
         self._optimizer.step(found_inf=skip.to(torch.float32))
-        for buffer, old in zip(self._buffers, old_buffers, strict=True):
+        for buffer, old in zip(self._buffers.tensors().values(), old_buffers, strict=True):
             torch.where(skip, old, buffer, out=buffer)
         self._skips.note_on_device(skip)
         return out._replace(total=total)

@@ -11,12 +11,12 @@ import torch
 
 from smoothdistill.errors import CheckpointError
 from smoothdistill.models import MTLNet
+from smoothdistill.models.hooks import is_hooked
 from smoothdistill.models.mtl_net_columns import (
     MTLNetColumns,
     TrunkColumns,
     can_run_in_columns,
     empty,
-    is_hooked,
     layers_of,
     linear_of,
     weights_of,
@@ -315,7 +315,7 @@ class _Plan:
                 gradients.extend((None, None))
                 continue
             columns = self.teacher.heads[number]
-            to_columns_(gradient, columns)
+            to_columns_(gradient.to(torch.float32).contiguous(), columns)
             gate = trunk.linear2 if number == used[-1] else None
             products.backward_input(columns, head.weight, gate, number != used[0], d.linear2)
             products.backward_weight(columns, trunk.linear2, *into(f"heads.{number}", pair))

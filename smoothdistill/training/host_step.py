@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from smoothdistill.optim.buffer_places import BufferPlaces
 from smoothdistill.training.skipped_steps import overflowed
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class HostStep:
         check_gradients: bool,
     ) -> None:
         self._loss, self._optimizer = loss, optimizer
-        self._buffers = list(model.buffers())
+        self._buffers = BufferPlaces(model)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._check_gradients = check_gradients
 
@@ -48,7 +49,7 @@ class HostStep:
         self, signals: Tensor, targets: ByTask, taught: ByTask | None
     ) -> tuple[MultitaskKDOutput | LossParts, bool]:
         """Train by one batch; the loss by parts, detached, and whether the step was skipped."""
-        old_buffers = [buffer.clone() for buffer in self._buffers]
+        old_buffers = [buffer.clone() for buffer in self._buffers.tensors().values()]
         out = self._loss(signals, targets, taught)
         total = out.total.detach()
         skip = not math.isfinite(total)
@@ -58,7 +59,7 @@ class HostStep:
             skip = self._check_gradients and bool(overflowed(p.grad for p in self._parameters))
         if skip:
             self._optimizer.zero_grad(set_to_none=True)
-            for buffer, old in zip(self._buffers, old_buffers, strict=True):
+            for buffer, old in zip(self._buffers.tensors().values(), old_buffers, strict=True):
                 buffer.copy_(old)
         else:
             self._optimizer.step()

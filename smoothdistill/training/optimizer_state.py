@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from smoothdistill.errors import CheckpointError
+from smoothdistill.optim.adam_ema import moment_dtype
 from smoothdistill.training.checkpoint import require_matching_tensors
 
 if TYPE_CHECKING:
@@ -95,7 +96,9 @@ def nested_optimizer_state(
         parameter = parameters[int(number)]
         expected[f"{number}.step"] = torch.zeros(())
         for key in ("exp_avg", "exp_avg_sq"):
-            expected[f"{number}.{key}"] = torch.empty_like(parameter, device="meta")
+            expected[f"{number}.{key}"] = torch.empty_like(
+                parameter, device="meta", dtype=moment_dtype(parameter)
+            )
     require_matching_tensors(found, expected, what="optimizer")
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in found.items():

@@ -49,10 +49,10 @@ class TrainStep:
     """Trains a model by one batch per call; owns the teacher, the loss and the optimizer.
 
     A step whose loss is not finite changes nothing: not the weights, not the optimizer and its
-    step counts, not the teacher, not the buffers of either. Such steps are counted, and too
-    many in a row are an error. On a CPU that is known at once. On a GPU it stays on the device,
-    so that no step waits for it, and is looked at by `check_finite`, which every
-    `check_every_steps`-th step calls.
+    step counts, not the teacher (but one that follows a `schedule`, which goes by steps), not the
+    buffers of either. Such steps are counted, and too many in a row are an error. On a CPU that is
+    known at once. On a GPU it stays on the device, so that no step waits for it, and is looked at
+    by `check_finite`, which every `check_every_steps`-th step calls.
 
     Args:
         model: The student; maps signals [batch, channels, time] to {task: logits [batch,
@@ -238,6 +238,8 @@ class TrainStep:
         self.num_steps += 1
         if self._on_cpu:
             self._skips.note(skip)
+            if skip and self.teacher.schedule is not None:  # which goes by steps
+                self.teacher.update()
         if skip or (not self._on_cpu and self.num_steps % self._check_every_steps == 0):
             self.check_finite()
         return out
@@ -372,13 +374,11 @@ class TrainStep:
         parts, counters = parts_of_state(tensors)
         require_matching_tensors(parts["student"], self.model.state_dict(), what="student")
         require_matching_tensors(parts["teacher"], self.teacher.state_dict(), what="teacher")
-        optimizer_state = nested_optimizer_state(
-            parts["optimizer"], self.optimizer, self._parameters
-        )
+        state = nested_optimizer_state(parts["optimizer"], self.optimizer, self._parameters)
         products = saved_products(tensors)
         self.model.load_state_dict(parts["student"])
         self.teacher.load_state_dict(parts["teacher"])
-        self.optimizer.load_state_dict(optimizer_state)
+        self.optimizer.load_state_dict(state)
         self.num_steps = int(counters[0])
         self._skips.load(counters[1:])
         if self._graphs is not None:  # the optimizer has other tensors now

@@ -201,7 +201,9 @@ def test_a_step_that_is_not_finite_changes_nothing(name: str) -> None:
     step(signals, targets)
     assert step.num_skipped == 1
     after = step.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before if key != "counters")
+    counts = {"counters"} | ({"teacher.num_updates"} if name == "swa" else set())
+    assert counts <= set(before)
+    assert all(torch.equal(before[key], after[key]) for key in before if key not in counts)
 
 
 def test_a_task_without_labels_in_the_batch(name: str) -> None:
@@ -212,6 +214,11 @@ def test_a_task_without_labels_in_the_batch(name: str) -> None:
     assert torch.isfinite(out.total)
     assert out.num_valid.tolist() == [12, 0]
     assert float(out.cross_entropy[1]) == 0.0
+    # Nothing is learned of it: neither its head, nor what weighs it against the others, has moved.
+    fresh = make_step(name, TASKS["two"]).model.state_dict()
+    for key, value in step.model.state_dict().items():
+        if "placement" in key:
+            torch.testing.assert_close(value, fresh[key], rtol=0, atol=1e-7)
 
 
 def test_task_weights_go_by_name(name: str) -> None:
@@ -393,6 +400,20 @@ def test_the_average_of_swa_is_the_mean_over_ends_of_epochs() -> None:
         TrainStep(build(TASKS["two"]), "swa")
 
 
+@pytest.mark.parametrize("number", [0, STEPS_PER_EPOCH - 1, 2 * STEPS_PER_EPOCH + 1])
+def test_the_average_of_swa_knows_the_ends_after_a_skipped_step(number: int) -> None:
+    step = make_step("swa", TASKS["two"], start=0.5)
+    saved = []
+    for epoch in range(NUM_EPOCHS):
+        step.begin_epoch(epoch, NUM_EPOCHS)
+        for place in range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH):
+            signals, targets = make_batch(place, TASKS["two"])
+            step(signals * float("nan") if place == number else signals, targets)
+        saved.append(step.model.conv1.weight.detach().clone())
+    assert step.num_skipped == 1
+    torch.testing.assert_close(step.teacher.model.conv1.weight, (saved[2] + saved[3]) / 2.0)
+
+
 def test_both_networks_of_mutual_learning_learn_from_each_other() -> None:
     step = make_step("deep-mutual-learning", TASKS["two"])
     signals, targets = make_batch(0, TASKS["two"])
@@ -445,6 +466,11 @@ def test_uncertainties_settle_where_their_gradient_vanishes() -> None:
     losses = out.cross_entropy.detach()
     expected = 0.5 * (0.5 - losses)  # of w * (exp(-s) * CE + s / 2) at s = 0
     torch.testing.assert_close(step.model.log_variances.grad, expected)
+    targets["placement"][:] = IGNORE_INDEX  # nothing is known of it, and nothing learned
+    step.model.log_variances.grad = None
+    step.method.batch_loss(step.model, step.teacher.model, signals, targets).total.backward()
+    assert step.model.log_variances.grad[0] == expected[0]
+    assert step.model.log_variances.grad[1] == 0.0
 
 
 def test_gradnorm_pulls_the_tasks_that_lag() -> None:
@@ -481,6 +507,10 @@ def test_gradnorm_pulls_the_tasks_that_lag() -> None:
     factors = torch.stack(list(outs[-1].others.values()))
     assert float(factors.sum()) == pytest.approx(2.0, rel=1e-5)
     assert float(factors[longer]) < 1.0
+    targets["placement"][:] = IGNORE_INDEX  # then there is nothing to balance
+    step.optimizer.zero_grad()
+    step.method.batch_loss(step.model, step.teacher.model, signals, targets).total.backward()
+    assert step.model.factors.grad.tolist() == [0.0, 0.0]
 
 
 def test_both_published_sums_of_smooth_distill() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils import prune
 
 from smoothdistill.models import MobileNetV31D, ResNetLSTMaN
 from smoothdistill.models.channels_last import arrange, convolve, normalize, pad
@@ -110,3 +112,47 @@ def test_networks_are_the_same_with_the_layers_themselves(build, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, remembered[name])
+
+
+class Twice(nn.Conv1d):
+    """A convolution of another kind."""
+
+    def forward(self, maps):
+        return 2 * super().forward(maps)
+
+
+def test_a_layer_that_is_more_than_its_weights_is_called():
+    maps = arrange(maps_of(3, 6, 16))
+    layer = nn.Conv1d(6, 4, 3).double()
+    plain = convolve(layer, maps)
+    other = Twice(6, 4, 3).double()
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(convolve(other, maps), 2 * plain)
+    handle = layer.register_forward_hook(lambda module, given, out: 3 * out)
+    torch.testing.assert_close(convolve(layer, maps), 3 * plain)
+    handle.remove()
+    handle = register_module_forward_hook(lambda module, given, out: 5 * out)
+    torch.testing.assert_close(convolve(layer, maps), 5 * plain)
+    handle.remove()
+    layer.forward = lambda maps: 7 * plain
+    torch.testing.assert_close(convolve(layer, maps), 7 * plain)
+    del layer.forward
+    torch.testing.assert_close(convolve(layer, maps), plain)
+
+
+@pytest.mark.parametrize("model", [ResNetLSTMaN, MobileNetV31D])
+def test_a_pruned_network_is_trained(model):
+    torch.manual_seed(0)
+    sizes = {"table": "student"} if model is MobileNetV31D else {}
+    network = model({"a": 4}, in_channels=3, window_samples=64, width=0.1, **sizes)
+    layers = [layer for layer in network.modules() if type(layer) is nn.Conv1d]
+    for layer in layers:
+        prune.l1_unstructured(layer, "weight", 0.5)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        network(torch.randn(8, 3, 64))["a"].square().sum().backward()
+        optimizer.step()
+    for layer in layers:
+        assert (layer.weight_orig.grad != 0).any()
+        assert layer.weight_orig.grad[layer.weight_mask == 0].abs().max() == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -105,3 +107,34 @@ def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_compiled_kernels_the_reference_takes_over() -> None:
     assert _backend._import_kernels("_no_such_module") is None
+
+
+_OUT_OF_MEMORY = """
+import resource
+import torch
+from smoothdistill.ops._backend import cpu_module
+
+torch.set_num_threads({threads})
+torch.randn(1 << 20).sum()
+signals, weight = torch.randn(128, 1, 4000), torch.randn(512, 1, 9)
+inputs = 512 * ((4000 - 8) // 2)
+layers = [torch.zeros(1, inputs)], [torch.zeros(1)], [torch.ones(1, 1)], [torch.zeros(1)]
+out = torch.empty(128, 1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, resource.RLIM_INFINITY))
+try:
+    cpu_module.conv_net_logits(signals, [weight], [torch.zeros(512)], *layers, [out])
+except MemoryError:
+    print("refused")
+"""
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux only")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_want_of_memory_in_a_thread_is_an_error(threads: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _OUT_OF_MEMORY.format(threads=threads)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "refused\n", done.stderr

@@ -514,3 +514,19 @@ def test_bad_input_is_named_in_one_sentence(name: str) -> None:
 def test_torch_func_is_refused_in_words() -> None:
     with pytest.raises(RuntimeError, match="setup_context"):
         torch.func.grad(lambda bias: conv_pool(SIGNALS, WEIGHT, bias).sum())(BIAS)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_autocast_changes_nothing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOOTHDISTILL_BACKEND", backend)
+    found = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        given = [torch.randn(*shape, requires_grad=True) for shape in ((2, 3, 20), (4, 3, 5), (4,))]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            pooled = conv_pool(*given)
+            gradients = torch.autograd.grad(pooled.square().sum(), given)
+        found.append((pooled.detach(), *gradients))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype is torch.float32
+        assert torch.equal(one, other)

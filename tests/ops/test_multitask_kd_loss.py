@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -561,3 +562,20 @@ def test_torch_func_is_refused_in_words():
 
     with pytest.raises(RuntimeError, match="setup_context"):
         torch.func.grad(total)(torch.zeros(2, 3))
+
+
+def test_a_gradient_that_was_asked_for_is_the_askers_own() -> None:
+    logits = torch.randn(5, 4, requires_grad=True)
+    out = multitask_kd_loss([logits], None, [torch.tensor([0, 1, 2, 3, 0])])
+    (first,) = torch.autograd.grad(out.total, logits, retain_graph=True)
+    expected = first.clone()
+    first.zero_()
+    (second,) = torch.autograd.grad(out.total, logits)
+    assert torch.equal(second, expected)
+
+
+def test_fake_tensors_leave_nothing_behind() -> None:
+    targets = [torch.tensor([0, 1, 2])] * 7  # a number of tasks that no other test has
+    with FakeTensorMode(), contextlib.suppress(TypeError):
+        multitask_kd_loss([torch.randn(3, 4)] * 7, None, [torch.zeros(3).long()] * 7)
+    assert torch.isfinite(multitask_kd_loss([torch.randn(3, 4)] * 7, None, targets).total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -530,3 +531,39 @@ def test_a_capturable_one_never_waits_for_the_gpu(
             _backward(model, batch)
             optimizer.step(found_inf=found_inf)
     assert teacher.num_updates == 4
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_steps_alike(copied: Callable[[Any], Any]) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    optimizer = AdamEMA(model.parameters(), lr=0.1, teacher=EMATeacher(model, decay=0.9))
+    signals = torch.randn(5, 4)
+
+    def train(model: nn.Module, optimizer: AdamEMA) -> None:
+        optimizer.zero_grad()
+        model(signals).square().sum().backward()
+        optimizer.step()
+
+    train(model, optimizer)
+    other_model, other = copied((model, optimizer))
+    assert other.teacher.student is other_model
+    for _ in range(2):
+        train(model, optimizer)
+        train(other_model, other)
+    assert torch.equal(other_model.weight, model.weight)
+    assert torch.equal(other.teacher.model.weight, optimizer.teacher.model.weight)
+    assert other.param_groups[0]["params"][0] is other_model.weight
+
+
+@pytest.mark.parametrize("name", ["maximize", "amsgrad"])
+def test_the_state_of_another_adam_is_refused(name: str) -> None:
+    model = nn.Linear(4, 3)
+    theirs = torch.optim.Adam(model.parameters(), lr=0.1, **{name: True})
+    model(torch.ones(1, 4)).sum().backward()
+    theirs.step()
+    ours = AdamEMA(model.parameters(), lr=0.2)
+    with pytest.raises(ValueError, match=f"`state_dict` must be that of an Adam without {name}, b"):
+        ours.load_state_dict(theirs.state_dict())
+    assert ours.param_groups[0]["lr"] == 0.2
+    assert not ours.state

@@ -302,3 +302,21 @@ def test_parameters_moved_to_other_memory_are_followed() -> None:
     teacher.update()
     for name, param in teacher.model.named_parameters():
         assert torch.equal(param, model.get_parameter(name))
+
+
+@pytest.mark.parametrize("policy", ["ema", "copy"])
+def test_buffers_that_were_moved_are_followed(policy: str) -> None:
+    """`Module.to` keeps parameters, and replaces buffers."""
+    model = _model()
+    teacher = EMATeacher(model, decay=0.5, buffers=policy)
+    model.double()
+    teacher.model.double()
+    teacher.restart()
+    before = teacher.model[1].running_mean.clone()
+    _moved(model)
+    teacher.update()
+    mean = model[1].running_mean
+    expected = mean if policy == "copy" else (before + mean) / 2.0
+    torch.testing.assert_close(teacher.model[1].running_mean, expected)
+    assert teacher.model[1].num_batches_tracked == 1
+    assert teacher.model[1].running_mean.dtype is torch.float64

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smoothdistill.methods import Method, Multitask
 from smoothdistill.models import MTLNet
 from smoothdistill.ops._backend import cpu_kernels
 from smoothdistill.ops.linear import available_products
@@ -325,3 +326,22 @@ def test_without_kernels_the_general_path_is_taken(monkeypatch: pytest.MonkeyPat
     step(*SMALL.one_batch(16))
     with pytest.raises(ValueError, match="where the kernels were not built or are switched off, b"):
         SMALL.step("fused")
+
+
+def test_a_gradient_of_any_layout_will_do() -> None:
+    """Autograd gives sums and means an expanded number for a gradient."""
+
+    class Sum(Multitask):
+        def loss(self, student_logits: Any, teacher_logits: Any, targets: Any) -> Any:
+            out = super().loss(student_logits, teacher_logits, targets)
+            return out._replace(total=sum(logits.mean() for logits in student_logits.values()))
+
+        def loss_and_gradients(self, *given: Any) -> Any:
+            return Method.loss_and_gradients(self, *given)
+
+    model = SMALL.model()
+    steps = [TrainStep(copy.deepcopy(model), Sum(model.tasks), path=p) for p in ("auto", "general")]
+    for step in steps:
+        step(*SMALL.one_batch(16))
+    assert steps[0].is_fused
+    near(*steps, 1e-6)

@@ -9,7 +9,7 @@ from torch import nn
 
 from smoothdistill.errors import CheckpointError, NonFiniteError
 from smoothdistill.methods import METHODS, NetworkBuilder, build_method
-from smoothdistill.models import HARMLP
+from smoothdistill.models import HARMLP, ResNetLSTMaN
 from smoothdistill.training import TrainStep
 
 CLASSES = {"activity": 5, "placement": 3}
@@ -371,3 +371,31 @@ def test_fused_and_reference_training_give_the_same_curve():
         assert abs(fused[number] - truth) <= 10.0 * worst + floor
     assert worst < 1e-5 * exact[0], "the problem is too unstable to compare curves on it"
     assert fused[-1] < 0.8 * fused[0]
+
+
+def test_a_skipped_step_leaves_buffers_that_were_moved():
+    torch.manual_seed(0)
+    model = ResNetLSTMaN({"activity": 5}, in_channels=3, window_samples=40, width=0.05)
+    step = TrainStep(model, "multitask")
+    model.double().float()
+    step.teacher.model.double().float()
+    signals, targets = _batch(0)
+    step(signals, {"activity": targets["activity"]})
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert before
+    step(signals * math.nan, {"activity": targets["activity"]})
+    assert step.num_skipped == 1
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_state_of_half_weights_comes_back(net, dtype):
+    steps = [TrainStep(copy.deepcopy(net).to(dtype), "multitask") for _ in range(2)]
+    signals, targets = _batch(0)
+    steps[0](signals.to(dtype), targets)
+    steps[1].load_state_dict(steps[0].state_dict())
+    assert _same(steps[1], _copy(steps[0]))
+    for step in steps:
+        step(signals.to(dtype), targets)
+    assert _same(steps[1], _copy(steps[0]))
