@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
-import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +19,7 @@ from smoothdistill.onnx_model import (
     OnnxModel,
     Precision,
     first_line,
+    quiet,
     require_module,
 )
 from smoothdistill.quantization import quantize_static
@@ -31,9 +29,10 @@ from smoothdistill.training.data_source import make_split
 from smoothdistill.training.metrics import macro_f1
 from smoothdistill.training.run_execution import windows_of_run
 from smoothdistill.training.standardization import Standardization
+from smoothdistill.windows.checks import check_finite, real_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from jaxtyping import Float32
 
@@ -98,6 +97,7 @@ def export_onnx(
         model: Maps signals to {task: logits}; has `tasks`. It is left as it was.
         path: The file to write or replace.
         windows: At least one window, for int8 to calibrate with: of subjects that were trained on.
+            Finite numbers.
         test_windows: What to compare on; by default the same.
         standardization: Applied before the model, inside of the file.
         precision: "float32" or "int8".
@@ -107,6 +107,7 @@ def export_onnx(
         What was compared; without scores.
 
     Raises:
+        TypeError: If an argument is of the wrong kind, or `metadata` holds what JSON cannot.
         ValueError: If an argument breaks its rule.
         ExportError: If the model cannot be exported, or a float32 file says something else. `path`
             is then as it was.
@@ -118,19 +119,30 @@ def export_onnx(
     if precision not in get_args(Precision):
         names = ", ".join(f"'{name}'" for name in get_args(Precision))
         raise ValueError(f"`precision` must be one of {names}, but is {precision!r} instead.")
-    if windows.ndim != 3 or not len(windows):
-        raise ValueError(
-            "`windows` must be at least 1 window [windows, channels, time], but has the shape "
-            f"{list(windows.shape)} instead."
-        )
-    whole = _Whole(model, standardization or Standardization.identity(windows.shape[1]))
-    calibrating = np.ascontiguousarray(windows, np.float32)
-    signals = calibrating if test_windows is None else test_windows
+    axes = ("windows", "channels", "time")
+    calibrating = signals = real_array("windows", windows, np.float32, axes)
+    check_finite("windows", calibrating)
+    _, *shape = calibrating.shape
+    if test_windows is not None:
+        signals = real_array("test_windows", test_windows, np.float32, axes)
+        check_finite("test_windows", signals)
+        if [*signals.shape[1:]] != shape:
+            raise ValueError(
+                f"`test_windows` must have the {shape} of `windows` as channels and time, but has "
+                f"{[*signals.shape[1:]]} instead."
+            )
+    try:
+        written = json.dumps(dict(metadata or {}))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`metadata` must be what JSON can hold, but is not ({error}) instead."
+        ) from error
+    whole = _Whole(model, standardization or Standardization.identity(shape[0]))
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        _write_float32(whole, windows.shape[1:], plain, dict(metadata or {}))
+        _write_float32(whole, shape, plain, written)
         if precision == "int8":
-            with _quiet():
+            with quiet():
                 quantize_static(plain, small, calibrating)
         made = small if precision == "int8" else plain
         expected, found = _ask(whole.logits, signals), _ask(OnnxModel(made), signals)
@@ -320,11 +332,9 @@ def _ask(
     return {task: np.concatenate([part[task] for part in parts]) for task in parts[0]}
 
 
-def _write_float32(
-    whole: _Whole, shape: tuple[int, ...], path: Path, metadata: dict[str, Any]
-) -> None:
+def _write_float32(whole: _Whole, shape: list[int], path: Path, metadata: str) -> None:
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 whole,
                 (torch.zeros(2, *shape),),
@@ -335,7 +345,7 @@ def _write_float32(
                 verbose=False,
             )
             assert program is not None
-            program.model.metadata_props["smoothdistill"] = json.dumps(metadata)
+            program.model.metadata_props["smoothdistill"] = metadata
             program.save(path, external_data=False)
     except Exception as error:  # of many classes: what the exporter cannot do, it says in its own
         raise ExportError(
@@ -380,16 +390,3 @@ def _scores(
         }
         for task in whole.tasks
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what exporter and quantizer say of their own workings."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import threading
+import warnings
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from smoothdistill.errors import ExportError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from jaxtyping import Float32
 
-__all__ = ["ExportDescription", "OnnxModel", "Precision", "first_line", "require_module"]
+__all__ = ["ExportDescription", "OnnxModel", "Precision", "first_line", "quiet", "require_module"]
+
+_EXPORTING = threading.Lock()  # torch.export has no re-entry; warnings are one for all threads
 
 Precision = Literal["float32", "int8"]
 
@@ -125,3 +133,29 @@ def require_module(package: str) -> Any:
 def first_line(error: Exception) -> str:
     """The first line of what an error says: other libraries say many."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Alone in the process, and without what exporter and quantizer say of their own workings.
+
+    What other threads say is still heard.
+    """
+    thread = threading.get_ident()
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    with ExitStack() as stack:
+        stack.enter_context(_EXPORTING)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        if not logging.root.handlers:  # or the quantizer's `logging.warning` adds one that stays
+            last = logging.lastResort or logging.NullHandler()
+            logging.root.addHandler(last)
+            stack.callback(logging.root.removeHandler, last)
+        for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+            for handler in getattr(logger, "handlers", ()):
+                handler.addFilter(is_of_another)
+                stack.callback(handler.removeFilter, is_of_another)
+        yield

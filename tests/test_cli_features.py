@@ -207,7 +207,7 @@ def test_lengths_in_seconds_a_unit_and_other_names(tmp_path):
 
 def test_subjects_sessions_and_labels(tmp_path):
     signal = _signal(300)
-    subject = np.repeat(["b", "a", "b"], 100)  # b's rows are one recording
+    subject = np.repeat(["b", "a", "b"], 100)  # b's rows are two recordings
     label = np.where(np.arange(300) < 130, "walk", "")
     columns = {"subject": subject, "session": np.repeat([7, 7, 7], 100), "what": label}
     path, out = _write(tmp_path / "walk.csv", signal, **columns), tmp_path / "out.parquet"
@@ -215,13 +215,13 @@ def test_subjects_sessions_and_labels(tmp_path):
     assert result.exit_code == 0, result.stderr
     table = _read(out)
     assert table.column_names[:6] == ["file", "recording", "subject", "session", "what", "start"]
-    assert table["subject"].to_pylist() == ["b"] * 8 + ["a"] * 3
+    assert table["subject"].to_pylist() == ["b"] * 3 + ["a"] * 3 + ["b"] * 3
     assert set(table["session"].to_pylist()) == {"7"}
-    assert table["recording"].to_pylist() == [0] * 8 + [1] * 3
-    # Of b's samples 100 are labelled, of a's 30: a window has the label that most of it has.
-    assert table["what"].to_pylist() == ["walk"] * 4 + [None] * 4 + ["walk", None, None]
+    assert table["recording"].to_pylist() == [0] * 3 + [1] * 3 + [2] * 3
+    # Of b's first samples 100 are labelled, of a's 30: a window has the label that most of it has.
+    assert table["what"].to_pylist() == ["walk"] * 4 + [None] * 5
     extractor = _extractor(signal)
-    expected = [extractor.extract(signal[subject == who]).values for who in "ba"]
+    expected = [extractor.extract(signal[start : start + 100]).values for start in (0, 100, 200)]
     np.testing.assert_array_equal(_values(table, extractor), np.concatenate(expected))
 
 
@@ -321,6 +321,19 @@ def test_parquet_that_is_no_number(tmp_path):
     pa.parquet.write_table(text, tmp_path / "b.pq")
     result = _run(tmp_path / "b.pq", "-o", out, *CUT)
     _is_one_sentence(result, 3, "`b.pq` (x) must be a column of real numbers, but is of string")
+
+
+def test_a_blank_line_in_a_file_of_one_column_is_a_missing_sample(tmp_path):
+    signal = _signal(230, 1)
+    signal[70] = np.nan
+    path, out = tmp_path / "walk.csv", tmp_path / "out.parquet"
+    words = ["" if np.isnan(value) else repr(value) for value in signal[:, 0].tolist()]
+    path.write_text("\n".join(["x", *words]) + "\n\n")
+    assert _run(path, "-o", out, *CUT, "--channels", "x").exit_code == 0
+    extractor = _extractor(signal, channel_names=("x",))
+    expected = extractor.extract(signal)
+    assert np.isnan(expected.values).any()
+    np.testing.assert_array_equal(_values(_read(out), extractor), expected.values)
 
 
 def test_labels_beside_missing_samples(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import logging
+import threading
 import warnings
 from dataclasses import replace
 
@@ -21,6 +23,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from smoothdistill.export import OnnxModel, export_checkpoint, export_onnx, export_run
+from smoothdistill.onnx_model import quiet
 
 TASKS = {"activity": 4, "where.it is": 3}
 WINDOWS = np.random.default_rng(0).normal(3.0, 2.0, (70, 3, 64)).astype(np.float32)
@@ -172,8 +175,10 @@ def test_arguments_without_sense_are_one_sentence(run, tmp_path):
     model = HARMLP(TASKS, 3, 64, width=0.1)
     with pytest.raises(ValueError, match="`precision` must be one of 'float32', 'int8', but is"):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS, precision="int4")
-    with pytest.raises(ValueError, match=r"`windows` must be at least 1 window .* \[0, 3, 64\]"):
+    with pytest.raises(ValueError, match=r"`windows` must have the shape .* \[0, 3, 64\] instead"):
         export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS[:0])
+    with pytest.raises(TypeError, match=r"`metadata` must be what JSON can hold, but .*float32 is"):
+        export_onnx(model, tmp_path / "m.onnx", windows=WINDOWS, metadata={"a": np.float32(1)})
     with pytest.raises(ValueError, match="`windows` must be given for int8, which calibrates with"):
         export_checkpoint(trained.checkpoint(0), tmp_path / "m.onnx", precision="int8")
     with pytest.raises(ValueError, match="`compress` must be false for a HARMLP, which has no"):
@@ -192,6 +197,68 @@ def test_arguments_without_sense_are_one_sentence(run, tmp_path):
         OnnxModel(tmp_path / "broken.onnx")
     with pytest.raises(CheckpointError):
         export_run(_broken(trained, tmp_path), tmp_path / "m.onnx", windows=windows)
+
+
+@pytest.mark.parametrize("name", ["windows", "test_windows"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])  # the last one in float32
+def test_a_sample_that_is_no_number_is_refused(name, value, tmp_path):
+    windows = {"windows": WINDOWS, name: WINDOWS.astype(np.float64)}
+    windows[name][5, 0, 7] = value
+    with pytest.raises(ValueError, match=rf"`{name}` must be finite .* at \[5, 0, 7\] instead"):
+        export_onnx(HARMLP(TASKS, 3, 64), tmp_path / "m.onnx", precision="int8", **windows)
+
+
+def test_windows_to_compare_on_have_the_shape_of_the_others(tmp_path):
+    model, path = HARMLP(TASKS, 3, 64), tmp_path / "m.onnx"
+    with pytest.raises(ValueError, match=r"`test_windows` must have the shape .* \[0, 3, 64\] in"):
+        export_onnx(model, path, windows=WINDOWS, test_windows=WINDOWS[:0])
+    sentence = r"`test_windows` must have the \[3, 64\] of `windows` .* but has \[3, 40\] instead"
+    with pytest.raises(ValueError, match=sentence):
+        export_onnx(model, path, windows=WINDOWS, test_windows=WINDOWS[:, :, :40])
+
+
+def test_two_exports_at_once_take_turns_and_silence_no_one_else(tmp_path, monkeypatch, caplog):
+    is_inside, may_leave = threading.Event(), threading.Event()
+    inside, most = [], []
+
+    def chatter(*_arguments, **_options):
+        inside.append(1)
+        most.append(len(inside))
+        is_inside.set()
+        may_leave.wait(10.0)
+        logging.getLogger("onnxscript").warning("of the exporter's own workings")
+        logging.warning("of the quantizer's")
+        warnings.warn("and a warning", stacklevel=2)
+        inside.pop()
+        raise RuntimeError("enough")
+
+    def export():
+        with pytest.raises(ExportError, match="enough"):
+            export_onnx(HARMLP(TASKS, 3, 64), tmp_path / "m.onnx", windows=WINDOWS)
+
+    monkeypatch.setattr(torch.onnx, "export", chatter)
+    before = logging.root.manager.disable, [*warnings.filters]
+    threads = [threading.Thread(target=export) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert is_inside.wait(10.0)
+    logging.getLogger("another").warning("heard")
+    may_leave.set()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+    assert caplog.messages == ["heard"]
+    assert (logging.root.manager.disable, [*warnings.filters]) == before
+    logging.getLogger("onnxscript").warning("heard again")
+    assert caplog.messages == ["heard", "heard again"]
+
+
+def test_an_export_gives_the_root_logger_no_handler(monkeypatch, capsys):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with quiet():
+        logging.warning("of the quantizer's")  # which calls basicConfig where there is none
+    assert not logging.root.handlers
+    assert capsys.readouterr().err == ""
 
 
 def _broken(run, folder):

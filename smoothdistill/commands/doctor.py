@@ -87,7 +87,7 @@ def _facts() -> dict[str, Any]:
         "cuda": _cuda(),
         "caches": {
             "parsed recordings": f"{cache_folder()}{_size(cache_folder())}",
-            "Numba kernels": os.environ.get("NUMBA_CACHE_DIR") or "beside the package's modules",
+            "Numba kernels": _kernel_cache(),
         },
         "extras": {
             extra: f"{package} {_version(package)} ({purpose})"
@@ -166,6 +166,18 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "missing"
+
+
+def _kernel_cache() -> str:
+    """Where Numba keeps what it has compiled, and whether the next run finds it there."""
+    from smoothdistill.numba_cache import kernel_folder, outlives_run
+
+    folder = kernel_folder()
+    if folder is None:
+        return "none: nothing is compiled"
+    if not outlives_run:
+        return "for this run only: no folder can be written; NUMBA_CACHE_DIR may name one"
+    return "beside the package's modules" if folder.name == "__pycache__" else str(folder.parent)
 
 
 def _size(folder: Path) -> str:

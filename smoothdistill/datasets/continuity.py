@@ -13,6 +13,8 @@ __all__ = ["Stretches", "find_stretches", "measured_rate_hz", "resample_linearly
 
 _RATE_TOLERANCE = 0.10  # a step is on the grid within 10 % of the nominal one
 _MOST_STEPS_OFF = 0.02  # a stretch is off the rate if more than 2 % of its steps are
+_SPAN_STEPS = 16  # more would hold a lost sample or a gap each, fewer would feel the jitter
+_SPAN_TOLERANCE = 0.75  # of a step: a lost sample makes a whole one, whole milliseconds mostly less
 _LIKELY_STRETCHES = 64
 
 
@@ -82,11 +84,22 @@ def find_stretches(
 
 
 def measured_rate_hz(times_seconds: Float64[np.ndarray, " time"]) -> float | None:
-    """One over the median step, in samples per second; None where time does not advance."""
+    """One over the mean step, in samples per second; None where time does not advance.
+
+    The mean is over spans of 16 steps (fewer in a short log), of which those are left out that are
+    longer or shorter than the median one by most of a step: a gap, a lost sample or a step back
+    lies in them. A single step tells less: stamps in whole milliseconds turn 64 Hz into 62.5, those
+    of a phone that delivers four samples at once 50 Hz into 1000.
+    """
     if len(times_seconds) < 2:
         return None
-    step = float(np.median(np.diff(times_seconds)))
-    return 1.0 / step if step > 0.0 else None
+    num_steps = max(1, min(_SPAN_STEPS, (len(times_seconds) - 1) // 4))
+    spans = times_seconds[num_steps:] - times_seconds[:-num_steps]
+    typical = float(np.median(spans))
+    if not typical > 0.0:
+        return None
+    is_whole = np.abs(spans - typical) <= _SPAN_TOLERANCE * typical / num_steps
+    return float(num_steps / spans[is_whole].mean())
 
 
 def resample_linearly(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+import smoothdistill.numba_cache  # noqa: F401
+
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 

@@ -74,6 +74,11 @@ class Layout:
     is_timed: bool = False
     is_quoted: bool = False
 
+    @property
+    def has_blank_records(self) -> bool:
+        """Whether a blank line is a record: in one column it is a field that is missing."""
+        return len(self.columns) == 1 and not self.record_end
+
 
 class Table:
     """Columns of one file, and the way back to the place of each row."""
@@ -222,7 +227,7 @@ def clean_text(path: Path, text: bytes, layout: Layout) -> bytes:
             )
     if layout.is_timed or len(text) >= _LONG_TEXT_BYTES:
         _refuse_doubled(name, text, layout)
-    return text
+    return text.rstrip(b"\n") if layout.has_blank_records else text
 
 
 def _refuse_doubled(name: str, text: bytes, layout: Layout) -> None:
@@ -230,7 +235,10 @@ def _refuse_doubled(name: str, text: bytes, layout: Layout) -> None:
     half = len(body) // 2
     if len(body) % 2 or body[:64] != body[half : half + 64] or half < 64:
         return
-    if body[:half] == body[half:]:
+    if body[:half] != body[half:]:
+        return
+    # Without times the half may repeat itself, too: a sensor that lay still, or a made signal.
+    if layout.is_timed or body.find(body[:half], 1) == half:
         raise DataError(
             f"`{name}` must hold each record once, but holds the same {half} bytes twice instead."
         )
@@ -263,7 +271,9 @@ def parse_table(path: Path, text: bytes, layout: Layout) -> Table:
                 column_names=[column.name for column in layout.columns],
             ),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=delimiter, quote_char='"' if layout.is_quoted else False
+                delimiter=delimiter,
+                quote_char='"' if layout.is_quoted else False,
+                ignore_empty_lines=not layout.has_blank_records,
             ),
             convert_options=arrow_csv.ConvertOptions(
                 column_types={column.name: types[column.kind] for column in used},

@@ -25,13 +25,14 @@ _INT64_LIMIT = 2**63
 
 
 def records(text: bytes, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """Line number (from 1) and bytes of every record, in order; blank ones are left out."""
+    """Line number (from 1) and bytes of every record, in order; a blank line is mostly none."""
     end = layout.record_end.encode()
     for number, line in enumerate(text.split(b"\n"), start=1):
         if number == 1 and layout.header is not None:
             continue
         for record in line.split(end) if end else (line,):
-            if record.strip() or (record and layout.delimiter != " "):
+            is_blank = not record.strip() and (not record or layout.delimiter == " ")
+            if layout.has_blank_records or not is_blank:
                 yield number, record
 
 
@@ -71,7 +72,7 @@ def _split(record: bytes, layout: Layout) -> list[bytes]:
     if layout.is_quoted:
         text = record.decode("utf-8", "replace")
         fields = next(csv.reader([text], delimiter=layout.delimiter), [])
-        return [field.encode() for field in fields]
+        return [field.encode() for field in fields or [""]]
     return record.split() if layout.delimiter == " " else record.split(layout.delimiter.encode())
 
 

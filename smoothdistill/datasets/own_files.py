@@ -20,6 +20,7 @@ from smoothdistill.datasets.own_tables import (
 )
 from smoothdistill.errors import DataError
 from smoothdistill.windows import IGNORE_INDEX, Recording, cut_windows
+from smoothdistill.windows.checks import checked_count
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
@@ -55,7 +56,8 @@ def from_csv(
     """Windows of your own recordings: one file or many, CSV with a header line, or Parquet.
 
     Subject, session and labels come each from a column, or from the file's name: a name that is a
-    group of `name_pattern` is taken from there.
+    group of `name_pattern` is taken from there. Rows of several wearings may take turns; without
+    times, a recording ends where another wearing has two rows in a row.
 
     Args:
         paths: A file, a folder, a glob pattern, or several files.
@@ -66,7 +68,8 @@ def from_csv(
             one file, for example.
         time: Column of times, if there is one. Windows then cross no gap.
         time_unit: "s", "ms", "us" or "ns". A Parquet column of timestamps needs none.
-        sample_rate_hz: Samples per second; measured from the times if None.
+        sample_rate_hz: Samples per second; measured from the times if None. No wearing that can
+            hold a window may be off it by more than 20 %.
         name_pattern: Regular expression with named groups, searched for in the file's name, such as
             r"(?P<subject>s[0-9]+)_(?P<placement>wrist|ankle)".
         class_names: Classes of each task, in order; those found, sorted, for a task without.
@@ -85,7 +88,8 @@ def from_csv(
         TypeError: If an argument is of the wrong kind.
         ValueError: If an option breaks its rule.
         FileNotFoundError: If no file is found.
-        DataError: If a file lacks a column or has a bad cell; the sentence names file:line:column.
+        DataError: If a file lacks a column, has a bad cell (the sentence names file:line:column) or
+            times of another rate.
     """
     if not isinstance(targets, Mapping):
         raise TypeError(
@@ -98,6 +102,12 @@ def from_csv(
         raise ValueError(
             f"`channels` must be a sequence of at least 1 column, but is {channels!r} instead."
         )
+    for task in class_names or ():
+        if task not in targets:
+            raise ValueError(
+                f"`class_names` must have tasks of `targets` ({list(targets)}) as keys, but has "
+                f"{task!r} instead."
+            )
     if time_unit not in TICKS_PER_SECOND:
         raise ValueError(
             f"`time_unit` must be one of {list(TICKS_PER_SECOND)}, but is {time_unit!r} instead."
@@ -132,7 +142,8 @@ def from_csv(
         _wearings(table, found, subject, session)
         for table, found in zip(tables, groups, strict=True)
     ]
-    rate = _rate(sample_rate_hz, tables, wearings)
+    fewest = checked_count("window_samples", window_samples)
+    rate = _rate(sample_rate_hz, tables, wearings, fewest)
     recordings: list[Recording] = []
     for table, found, row_groups in zip(tables, groups, wearings, strict=True):
         labels = {
@@ -253,43 +264,62 @@ def _labels(
 def _wearings(
     table: OwnTable, found: dict[str, str], subject: str, session: str | None
 ) -> list[Int64[np.ndarray, " rows"]]:
-    """Rows of each subject and session of one file, in the order in which they appear."""
+    """Rows of each subject and session of one file, in the order in which they appear.
+
+    Without times they are parted where another has two rows in a row: those before and after it
+    are no neighbours, as those are that take turns row by row.
+    """
     group = np.zeros(len(table.signal), dtype=np.int64)
     for key in (subject, session):
         if key is not None and key not in found:
             codes, words = table.words[key]
             group = group * len(words) + codes
-    return [np.flatnonzero(group == number) for number in dict.fromkeys(group.tolist())]
+    wearings = [np.flatnonzero(group == number) for number in dict.fromkeys(group.tolist())]
+    if table.seconds is not None:
+        return wearings
+    num_repeats = np.cumsum(group == np.roll(group, 1))
+    parted: list[Int64[np.ndarray, " rows"]] = []
+    for rows in wearings:
+        is_end = (np.diff(rows) > 1) & (np.diff(num_repeats[rows]) > 0)
+        parted += np.split(rows, np.flatnonzero(is_end) + 1)
+    return sorted(parted, key=lambda rows: int(rows[0]))
 
 
 def _rate(
     sample_rate_hz: float | None,
     tables: list[OwnTable],
     wearings: list[list[Int64[np.ndarray, " rows"]]],
+    fewest_samples: int,
 ) -> float:
-    rates = [
-        rate
+    """The given rate, or else the median of those that the times show; no file may show another.
+
+    Of a few samples the times tell little: wearings that hold no window have no say.
+    """
+    shown = [
+        (len(rows) >= fewest_samples, rate, table.path.name)
         for table, groups in zip(tables, wearings, strict=True)
         if table.seconds is not None
         for rows in groups
         if (rate := measured_rate_hz(table.seconds[rows])) is not None
     ]
-    if not rates:
+    if not shown:
         if sample_rate_hz is None:
             raise DataError(
                 "`sample_rate_hz` must be given where the times do not advance, but is None "
                 "instead."
             )
         return float(sample_rate_hz)
-    measured = float(np.median(rates))
-    if sample_rate_hz is None:
-        return measured
-    if abs(sample_rate_hz / measured - 1.0) > _RATE_TOLERANCE:
-        raise DataError(
-            f"`sample_rate_hz` must be within 20 % of the {measured:.4g} Hz that the times show, "
-            f"but is {sample_rate_hz} instead."
-        )
-    return float(sample_rate_hz)
+    usable = [one for one in shown if one[0]]
+    median = float(np.median([rate for _, rate, _ in usable or shown]))
+    chosen = median if sample_rate_hz is None else float(sample_rate_hz)
+    for _, rate, name in usable:
+        if abs(chosen / rate - 1.0) > _RATE_TOLERANCE:
+            origin = " (the median)" if sample_rate_hz is None else ""
+            raise DataError(
+                f"`sample_rate_hz` must be within 20 % of the {rate:.4g} Hz that the times of "
+                f"{name} show, but is {chosen:.4g}{origin} instead."
+            )
+    return chosen
 
 
 def _recording(

@@ -127,7 +127,7 @@ def _read_csv(
     time_kind = (
         "int64" if time is not None and _is_whole(text, names, time, delimiter) else "float64"
     )
-    clean_text(path, text, layout(time_kind))
+    text = clean_text(path, text, layout(time_kind))
     table = parse_table(path, text, layout(time_kind))
     seconds = None if time is None else _seconds(table.floats(time), time_unit)
     return OwnTable(

@@ -160,7 +160,7 @@ def _resampled(log: _Log, stretches: Stretches) -> _Log:
 
 
 def _rates_hz(log: _Log, stretches: Stretches) -> tuple[float, ...]:
-    """Measured rate of every stretch: by the median step where it is uneven, else by the mean."""
+    """Measured rate of every stretch: by its typical steps where it is uneven, else by all."""
     rates = []
     for (start, stop), is_off_rate in zip(
         pairwise(stretches.edges.tolist()), stretches.is_off_rate, strict=True

@@ -16,6 +16,8 @@ import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
 
+import smoothdistill.numba_cache  # noqa: F401
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 

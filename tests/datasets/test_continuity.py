@@ -55,6 +55,29 @@ def test_measured_rate() -> None:
     assert measured_rate_hz(np.zeros(5)) is None
 
 
+@pytest.mark.parametrize("rate_hz", [30.0, 60.0, 64.0, 128.0, 256.0, 400.0, 700.0])
+def test_whole_milliseconds_change_no_rate(rate_hz: float) -> None:
+    times = np.floor(np.arange(1000) / rate_hz * 1000.0) / 1000.0
+    assert measured_rate_hz(times) == pytest.approx(rate_hz, rel=1e-4)
+
+
+def test_lost_samples_gaps_and_backward_steps_change_no_rate() -> None:
+    grid = np.arange(3000) / 64.0
+    kept = np.random.default_rng(0).random(3000) > 0.02
+    gaps = grid + 9.0 * (np.arange(3000) // 50)
+    back = grid - 20.0 * (np.arange(3000) > 2000)
+    for times in (grid[kept], gaps, back, grid[:6] + 9.0 * (np.arange(6) > 2)):
+        assert measured_rate_hz(np.floor(times * 1000.0) / 1000.0) == pytest.approx(64.0, rel=0.02)
+        assert measured_rate_hz(times) == pytest.approx(64.0)
+
+
+def test_samples_that_come_four_at_once_change_no_rate() -> None:
+    number = np.arange(1000)
+    for within in (0.0, 0.001):
+        times = number // 4 * 0.08 + number % 4 * within
+        assert measured_rate_hz(times) == pytest.approx(50.0)
+
+
 def test_resampling_is_exact_on_a_line_and_stays_inside() -> None:
     times = 3.0 + np.sort(np.random.default_rng(0).uniform(0.0, 9.0, 400))
     signal = np.stack([times, 2.0 * times - 1.0], axis=1).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,40 @@ def test_any_run_of_blanks_parts_fields(tmp_path: Path) -> None:
         DataError, match=r"`log.txt:3:2` \(y\) must be a finite number, but is 'five'"
     ):
         read_table(path, layout)
+
+
+COLUMN = Layout("column", (Column("x", "float64"),), header=("x",), must_be_closed=False)
+
+
+def test_a_blank_line_in_one_column_is_a_missing_field(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_bytes(b"x\n1\n\n3\n")
+    words = replace(COLUMN, columns=(Column("x", "string"),))
+    for is_quoted in (False, True):
+        codes, texts = read_table(path, replace(words, is_quoted=is_quoted)).words("x")
+        assert [texts[code] for code in codes] == ["1", "", "3"]
+        with pytest.raises(DataError, match=r"`one.csv:3:1` \(x\) must be a finite number, but is"):
+            read_table(path, replace(COLUMN, is_quoted=is_quoted))
+    path.write_bytes(b"x\n1\n\nfast\n")
+    with pytest.raises(DataError, match=r"`one.csv:4:1` \(x\) must be slow, but is 'fast' instead"):
+        read_table(path, words).classes("x", {"1": 0, "": 1}, "slow")
+    path.write_bytes(b"x\n1\n2\n\n\n")  # at the end they are none
+    assert read_table(path, COLUMN).floats("x").tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("period", [b"0,0,0\n", b"0,0,1\n0,0.5,1\n0,1,1\n"])
+def test_a_signal_that_repeats_itself_is_not_a_doubled_file(period: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "still.csv"
+    columns = tuple(Column(name, "float64") for name in "xyz")
+    layout = Layout("still", columns, header=("x", "y", "z"))
+    for times in (1000, 1001):
+        path.write_bytes(b"x,y,z\n" + times * period)
+        assert read_table(path, layout).num_rows == times * period.count(b"\n")
+    signal = b"".join(b"%d,0,0\n" % number for number in range(1000))
+    for text, is_timed in ((2 * signal, False), (2 * signal, True), (1000 * period, True)):
+        path.write_bytes(b"x,y,z\n" + text)
+        with pytest.raises(DataError, match=r"must hold each record once, but holds the same \d+ "):
+            read_table(path, replace(layout, is_timed=is_timed))
 
 
 def test_a_record_ends_at_its_mark(tmp_path: Path) -> None:

@@ -184,7 +184,12 @@ BAD_OPTIONS = {
     "rate": (
         {"sample_rate_hz": 100.0},
         DataError,
-        "`sample_rate_hz` must be within 20 % of the 50 Hz that the times show, but is 100.0",
+        "`sample_rate_hz` must be within 20 % of the 50 Hz that the times of log.csv show, but is",
+    ),
+    "class names": (
+        {"class_names": {"activty": ("walk", "sit")}},
+        ValueError,
+        r"`class_names` must have tasks of `targets` \(\['activity'\]\) as keys, but has 'activty'",
     ),
     "window": ({"window_samples": 500}, ValueError, "`window_samples` must be at most 110"),
 }
@@ -195,6 +200,54 @@ def test_bad_options(kind: str, tmp_path: Path) -> None:
     options, error, message = BAD_OPTIONS[kind]
     with pytest.raises(error, match=message):
         read(write_csv(tmp_path / "log.csv", columns()), **options)
+
+
+def test_files_of_another_rate(tmp_path: Path) -> None:
+    """No file hides behind the others: neither in the median nor behind the given rate."""
+    for name, rate_hz, num_rows in (("a", 50, 240), ("b", 50, 240), ("c", 100, 240), ("d", 1, 3)):
+        table = columns(num_rows) | {"time": [row / rate_hz for row in range(num_rows)]}
+        table["who"] = ["ann"] * num_rows
+        write_csv(tmp_path / f"{name}.csv", table)
+    files = sorted(tmp_path.glob("*.csv"))
+    shown = "`sample_rate_hz` must be within 20 % of the 100 Hz that the times of c.csv show, but "
+    with pytest.raises(DataError, match=shown + "is 50 instead"):
+        read(files, sample_rate_hz=50.0)
+    with pytest.raises(DataError, match=shown + r"is 50 \(the median\) instead"):
+        read(files)
+    del files[2]
+    assert read(files).sample_rate_hz == pytest.approx(50.0)  # of d.csv no window is cut
+    with pytest.raises(DataError, match=r"the 50 Hz that the times of a.csv show, but is 100"):
+        read(files, sample_rate_hz=100.0)
+
+
+@pytest.mark.parametrize("rate_hz", [60, 64, 700])
+def test_whole_milliseconds_are_times_as_good_as_others(rate_hz: int, tmp_path: Path) -> None:
+    table = columns() | {"time": [1000 * row // rate_hz for row in range(240)]}
+    path = write_csv(tmp_path / "log.csv", table)
+    assert read(path, time_unit="ms").sample_rate_hz == pytest.approx(rate_hz, rel=1e-3)
+    assert read(path, time_unit="ms", sample_rate_hz=float(rate_hz)).sample_rate_hz == rate_hz
+
+
+def test_without_times_what_another_wearing_parts_is_not_joined(tmp_path: Path) -> None:
+    table = columns(450)
+    table["who"] = ["ann"] * 150 + ["bob"] * 150 + ["ann"] * 150
+    table["label"] = ["walk"] * 450
+    table["x"] = [float(row // 150) for row in range(450)]
+    path = write_csv(tmp_path / "log.csv", table)
+    options = {"time": None, "sample_rate_hz": 50.0, "step_samples": 50}
+    windows = read(path, **options)
+    assert windows.subjects.tolist() == ["ann", "ann", "bob", "bob", "ann", "ann"]
+    assert windows.signals[:, 0].std(axis=1).max() == 0.0
+    assert read(path, **(options | {"time": "time"})).subjects.tolist()[:3] == ["ann"] * 3
+
+
+def test_without_times_wearings_may_take_turns_row_by_row(tmp_path: Path) -> None:
+    table = columns(600) | {"label": ["walk"] * 600}
+    table["who"] = [("ann", "bob", "eve")[row % 3] for row in range(600)]
+    windows = read(write_csv(tmp_path / "log.csv", table), time=None, sample_rate_hz=50.0)
+    assert windows.subjects.tolist() == ["ann"] * 2 + ["bob"] * 2 + ["eve"] * 2
+    expected = np.array([table[axis][1:300:3] for axis in "xyz"], dtype=np.float32)
+    np.testing.assert_array_equal(windows.signals[2], expected)
 
 
 def test_no_file(tmp_path: Path) -> None:
@@ -224,6 +277,21 @@ def test_bad_cells(kind: str, tmp_path: Path) -> None:
     table[name][row] = value
     with pytest.raises(DataError, match=message):
         read(write_csv(tmp_path / "log.csv", table))
+
+
+def test_a_blank_line_in_a_file_of_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "ann_walk.csv"
+    path.write_text("x\n" + "".join(f"{row}\n" for row in range(150)) + "\n")
+    options = {
+        "channels": ["x"],
+        "name_pattern": r"(?P<who>\w+)_(?P<label>\w+)\.csv",
+        "time": None,
+        "sample_rate_hz": 50.0,
+    }
+    assert len(read(path, **options)) == 1
+    path.write_text(path.read_text().replace("\n7\n", "\n\n"))
+    with pytest.raises(DataError, match=r"`ann_walk.csv:9:1` \(x\) must be a finite number, but "):
+        read(path, **options)
 
 
 def test_a_header_that_repeats_a_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "smoothdistill"
 # The layers, lowest first. A new top-level module must be given its place here.
 ORDER = (
     ("_core", "_cuda"),
-    ("errors", "cache_folder", "onnx_model", "presets", "quantization", "workers"),
+    ("errors", "cache_folder", "numba_cache", "onnx_model", "presets", "quantization", "workers"),
     ("reference",),
     ("ops",),
     ("windows",),

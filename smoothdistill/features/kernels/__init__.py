@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smoothdistill.numba_cache  # noqa: F401
 from smoothdistill.features.kernels import lane_code as lane_code  # gives the lanes their code
 
 __all__ = ["lane_code"]
