@@ -23,3 +23,15 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "AppData" / "Local" / "smoothdistill"
     monkeypatch.setattr(sys, "platform", "darwin")
     assert cache_folder() == tmp_path / "Library" / "Caches" / "smoothdistill"
+
+
+def test_a_user_without_a_home_has_a_folder_for_the_run(monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("SMOOTHDISTILL_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", fail)
+    folder = cache_folder()
+    assert folder == cache_folder()
+    folder.mkdir(parents=True)

@@ -44,7 +44,7 @@ def features(
         typer.Option(
             "--features",
             help="Presets (basic, statistical, spectral, har), families, features or columns, by "
-            "commas.",
+            "commas; or uci561 alone.",
         ),
     ] = "har",
     window_samples: Annotated[

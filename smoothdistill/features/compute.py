@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["Block", "Kernels", "Policy", "empty_columns", "of_recording", "of_wi
 
 
 Policy = Literal["propagate", "omit"]
+CHUNK_VALUES = 1 << 20  # of windows with a NaN, copied at a time: 8 MB of places beside them
 
 
 class Block(NamedTuple):
@@ -338,28 +340,36 @@ def _omit_nan(
     if not np.isnan(block.flat).any():
         return
     spoilt = _windows_with_nan(block)
-    if not len(spoilt):
-        return
-    values = _gather(block, spoilt)
-    units = {plan.inputs(column) for column in plan.columns}
-    for channels in sorted(units):
+    units = sorted({plan.inputs(column) for column in plan.columns})
+
+    @lru_cache(maxsize=1024)
+    def kernels_of(
+        channels: tuple[int, ...], length: int
+    ) -> tuple[Int64[np.ndarray, " n"], Kernels]:
         places, part = plan.part(channels)
-        chosen = values[:, list(channels)]
-        is_kept: Bool[np.ndarray, "windows time"] = ~np.isnan(chosen).any(1)
-        lengths = is_kept.sum(1)
-        for length in np.unique(lengths):
-            numbers = np.flatnonzero(lengths == length)
-            if length in (0, block.window_samples):  # nothing to compute, or nothing spoilt
-                continue
-            # One window's samples at a time, for all of its channels alike.
-            mask = np.broadcast_to(is_kept[numbers, None], chosen[numbers].shape)
-            kept = chosen[numbers][mask].reshape(len(numbers), len(channels), int(length))
-            columns = empty_columns(len(part.columns), len(numbers), out.dtype)
-            kernels = Kernels(
-                part, int(length), is_interleaved=False, step_samples=0, settings=settings
-            )
-            kernels.fill(of_windows(kept), columns)
-            out[np.ix_(np.array(places), spoilt[numbers])] = columns
+        return np.array(places), Kernels(
+            part, length, is_interleaved=False, step_samples=0, settings=settings
+        )
+
+    share = max(1, CHUNK_VALUES // (block.window_samples * block.num_channels))
+    for first in range(0, len(spoilt), share):
+        windows = spoilt[first : first + share]
+        values = _gather(block, windows)
+        for channels in units:
+            chosen = values[:, list(channels)]
+            is_kept: Bool[np.ndarray, "windows time"] = ~np.isnan(chosen).any(1)
+            lengths = is_kept.sum(1)
+            for length in np.unique(lengths).tolist():
+                if length in (0, block.window_samples):  # nothing to compute, or nothing spoilt
+                    continue
+                numbers = np.flatnonzero(lengths == length)
+                # One window's samples at a time, for all of its channels alike.
+                mask = np.broadcast_to(is_kept[numbers, None], chosen[numbers].shape)
+                kept = chosen[numbers][mask].reshape(len(numbers), len(channels), length)
+                places, kernels = kernels_of(channels, length)
+                columns = empty_columns(len(places), len(numbers), out.dtype)
+                kernels.fill(of_windows(kept), columns)
+                out[np.ix_(places, windows[numbers])] = columns
 
 
 def _windows_with_nan(block: Block) -> Int64[np.ndarray, " windows"]:

@@ -81,7 +81,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         nan_policy: "propagate": a window with a NaN has NaN in the features of that channel, and in
             no others. "omit": they are computed from the samples that are left. "raise": an error.
             An infinity counts as a NaN, but is not omitted.
-        undefined: Value of a ratio to a variance of 0: "nan" or "zero".
+        undefined: Value of a ratio to a variance of 0, and of what a window is too short for:
+            "nan" or "zero".
         ddof: Variance is divided by the number of samples less this, at least 0.
         slope_per: "second" or "sample".
         acceleration_unit: "m/s^2" or "g": what `enmo` takes for 1 g.
@@ -179,7 +180,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The features of every window.
 
         Args:
-            X: Recordings or windows with the channels of `fit`.
+            X: Recordings or windows with the channels of `fit`, in its order.
 
         Returns:
             One row for each window.
@@ -304,7 +305,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _is_uci561(self) -> bool:
-        return isinstance(self.features, str) and self.features == "uci561"
+        asked = [self.features] if isinstance(self.features, str) else self.features
+        return isinstance(asked, list | tuple) and list(asked) == ["uci561"]
 
     def _is_cutting(self) -> bool:
         lengths = (self.window_samples, self.step_samples, self.window_seconds, self.step_seconds)
@@ -318,7 +320,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             parts = [read_part(X, is_cut=is_cut, place=place)]
             if is_flat(X):
                 validate_data(self, X, reset=reset, skip_check_array=True)
-        num_channels = parts[0].num_channels if reset else len(self.channel_names_)
+        first = parts[0]
+        if not reset and self.channel_names is None:
+            first = first._replace(names=self.channel_names_)
+        num_channels = first.num_channels if reset else len(self.channel_names_)
         for number, part in enumerate(parts):
             where = f"{place}[{number}]" if len(parts) > 1 else place
             if part.num_channels != num_channels:
@@ -326,7 +331,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     f"`{where}` must have {num_channels} channels, as what came first, but has "
                     f"{part.num_channels} instead."
                 )
-            check_agreement(where, part, parts[0], self.sample_rate_hz)
+            check_agreement(where, part, first, self.sample_rate_hz)
             if self.nan_policy == "raise":
                 check_finite(where, part.values)
         return parts

@@ -297,10 +297,10 @@ class _Run:
                 self._write(table, item.source, done)
                 reporter.advanced(sum(len(rows.starts) for rows in done.recordings if rows))
             if not self.num_windows:
+                self.segmenter.segment(self.longest_samples)  # says what does not fit into it
                 raise DataError(
-                    f"`window_samples` must be at most {self.longest_samples} (the longest stretch "
-                    f"without a border in {self.num_recordings} recordings), but is "
-                    f"{self.segmenter.width_samples} instead."
+                    "`min_valid` must leave a window in at least 1 of "
+                    f"{self.num_recordings} recordings, but is {self.segmenter.min_valid} instead."
                 )
         return FilesSummary(
             out=self.out,

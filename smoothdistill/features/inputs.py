@@ -165,6 +165,11 @@ def labelled(parts: Sequence[Part], targets: Any, groups: Any, timestamps_second
 
 def check_agreement(place: str, part: Part, first: Part, sample_rate_hz: float | None) -> None:
     """Refuse what cannot stand in one table with the first part, or at the extractor's rate."""
+    if None not in (part.names, first.names) and part.names != first.names:
+        raise DataError(
+            f"`{place}` must have the channels {first.names} in this order, as what came first, "
+            f"but has {part.names} instead."
+        )
     if sorted(part.targets) != sorted(first.targets):
         raise DataError(
             f"`{place}` must have the tasks of the first recording, {sorted(first.targets)}, but "

@@ -38,10 +38,11 @@ class FeatureStream:
             the stream.
         num_samples: Samples taken so far.
 
-    Example:
-        >>> stream = extractor.stream()
-        >>> for samples in sensor:  # [some, channels]
-        ...     rows = stream.push(samples)  # [windows that have become full, features]
+    Example::
+
+        stream = extractor.stream()
+        for samples in sensor:  # [some, channels]
+            rows = stream.push(samples)  # [windows that have become full, features]
     """
 
     def __init__(
@@ -64,11 +65,15 @@ class FeatureStream:
         self._num_channels, self._filters = num_channels, filters
         self._kernels: Kernels | None = None
         self._memory: Float[np.ndarray, "memory channels"] | None = None
-        self._last_time = np.nan
         self.reset()
 
     def reset(self) -> None:
-        """Begin a new stretch: no window crosses from what came before to what comes next."""
+        """Begin anew: no window crosses from what came before to what comes next, nor do times."""
+        self._last_time = np.nan
+        self._has_times: bool | None = None  # the first piece decides
+        self._begin_stretch()
+
+    def _begin_stretch(self) -> None:
         self._filled = 0  # samples in the memory
         self._next = self._segmenter.origin  # first sample of the next window, as a place there
         if self._filters is not None:
@@ -82,20 +87,21 @@ class FeatureStream:
         Args:
             samples: [time, channels], at least one, float32 or float64; all pieces of one dtype.
             timestamps_seconds: Time of each sample, in seconds; windows then cross no gap, as in
-                `Segmenter`. In all pieces or in none.
+                `Segmenter`. In all pieces or in none, until the next `reset`.
 
         Returns:
             One row for each window that has become full, maybe none.
 
         Raises:
             TypeError: If the samples are of the wrong kind, or their dtype has changed.
-            ValueError: If the shape is wrong, or time runs backwards where that is an error; then
-                nothing of the piece is taken in.
+            ValueError: If the shape is wrong, a time is not finite or runs backwards where that is
+                an error, or only some pieces have times; then nothing of the piece is taken in.
         """
         values = checked_signal("samples", samples, ("time", "channels"))
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
         self._check(values)
+        self._check_has_times(timestamps_seconds is not None)
         rows: list[Float[np.ndarray, "windows features"]] = []
         starts: list[Int64[np.ndarray, " windows"]] = []
         if timestamps_seconds is None:
@@ -104,8 +110,9 @@ class FeatureStream:
             borders = self._borders(len(values), timestamps_seconds)
             for number, piece in enumerate(np.split(values, borders)):
                 if number:
-                    self.reset()
+                    self._begin_stretch()
                 self._take(piece, rows, starts)
+        self._has_times = timestamps_seconds is not None
         if len(rows) == 1:
             self.starts = starts[0]
             return rows[0]
@@ -132,6 +139,14 @@ class FeatureStream:
         if self._nan_policy == "raise":
             check_finite("samples", values)
 
+    def _check_has_times(self, has_times: bool) -> None:
+        if self._has_times not in (None, has_times):
+            rule, found = ("left out", "are given") if has_times else ("given", "are None")
+            raise DataError(
+                f"`timestamps_seconds` must be {rule}, as with the first piece, but {found} "
+                "instead."
+            )
+
     def _borders(
         self, num_samples: int, timestamps_seconds: ArrayLike
     ) -> Int64[np.ndarray, " borders"]:
@@ -140,6 +155,7 @@ class FeatureStream:
             "timestamps_seconds", timestamps_seconds, np.float64, ("time",)
         )
         check_length("timestamps_seconds", times, num_samples, "samples")
+        check_finite("timestamps_seconds", times)
         elapsed = np.diff(times, prepend=self._last_time)
         backwards = np.flatnonzero(elapsed < 0)
         if backwards.size and self._segmenter.backwards == "raise":
@@ -148,8 +164,8 @@ class FeatureStream:
                 f"`timestamps_seconds` must not run backwards, but steps by {elapsed[place]} s at "
                 f"sample {self.num_samples + place} instead."
             )
-        self._last_time = float(times[-1])
         gap = self._segmenter.longest_gap_seconds
+        self._last_time = float(times[-1])
         return np.flatnonzero((elapsed < 0) | (elapsed > gap))
 
     def _take(

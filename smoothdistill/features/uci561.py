@@ -132,14 +132,21 @@ class UCI561:
             num_threads: Threads that share the windows.
 
         Raises:
-            DataError: If some windows are cut short.
+            DataError: If some windows are cut short, or all are too short for a frequency.
         """
         starts = cut.starts
-        window_samples = int(cut.lengths.max(initial=0))
+        if not len(starts):
+            return
+        window_samples = int(cut.lengths.max())
         if (cut.lengths != window_samples).any():
             raise DataError(
                 f"`segmenter` must give windows of one length for 'uci561', {window_samples}, but "
                 f"gives one of {cut.lengths.min()} instead."
+            )
+        if window_samples < 2:
+            raise DataError(
+                f"`window_samples` must be at least 2 for 'uci561', but is {window_samples} "
+                "instead."
             )
         derived = self._derive(signal, settings.sample_rate_hz, groups)
         block = of_recording(derived, starts, window_samples)
@@ -157,7 +164,7 @@ class UCI561:
         for first in range(0, len(starts), CHUNK_WINDOWS):
             chunk = slice(first, first + CHUNK_WINDOWS)
             spectra = self._amplitudes(derived, starts[chunk], window_samples)
-            self._fill_spectra(spectra, settings, out[row:, chunk])
+            self._fill_spectra(spectra, window_samples, settings, out[row:, chunk])
         self._fill_angles(time_columns, place, out[len(self.names) - 7 :])
 
     def _derive(
@@ -192,6 +199,7 @@ class UCI561:
     def _fill_spectra(
         self,
         spectra: Float64[np.ndarray, "windows 13 bins"],
+        window_samples: int,
         settings: Settings,
         out: Float[np.ndarray, "columns windows"],
     ) -> None:
@@ -207,7 +215,8 @@ class UCI561:
             out[row] = columns[self._spectrum_plan.names.index(f"{norm}__mean")]
             row += 1
         bins = np.arange(1, num_bins + 1)
-        hertz = bins * (settings.sample_rate_hz / (2 * num_bins))
+        hertz = bins * (settings.sample_rate_hz / window_samples)
+        places = bins * (2 * NUM_BINS) / window_samples  # the bins of a window of 128
         total = spectra.sum(2)
         is_still = ~(total > 0)  # true for NaN
         safe = np.where(is_still, 1.0, total)
@@ -220,10 +229,8 @@ class UCI561:
             row += 2
         power = spectra**2
         for number in range(3 * len(SPECTRAL_TRIADS)):
-            for first, last in BANDS:  # in bins of a window of 128; others are scaled to it
-                is_inside = (bins > (first - 1) * num_bins / NUM_BINS) & (
-                    bins <= last * num_bins / NUM_BINS
-                )
+            for first, last in BANDS:
+                is_inside = (places > first - 1) & (places <= last)
                 out[row] = power[:, number, is_inside].sum(1)
                 row += 1
 

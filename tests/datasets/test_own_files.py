@@ -187,7 +187,7 @@ BAD_OPTIONS = {
         "`sample_rate_hz` must be within 20 % of the 50 Hz that the times of log.csv show, but is",
     ),
     "class names": (
-        {"class_names": {"activty": ("walk", "sit")}},
+        {"class_names": {"activities": ("walk", "sit")}},
         ValueError,
         r"`class_names` must have tasks of `targets` \(\['activity'\]\) as keys, but has 'activty'",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numba import config
@@ -102,6 +104,24 @@ def test_omitting_is_computing_what_is_left(num_channels: int, is_interleaved: b
 def test_omitting_changes_nothing_where_nothing_is_missing() -> None:
     windows = make_windows(40, 6, 30)[0]
     assert not differing(compute(ALL, windows, nan_policy="omit"), compute(ALL, windows))
+
+
+def test_omitting_takes_the_memory_of_a_few_windows() -> None:
+    """However many hold a NaN."""
+    recording = np.random.default_rng(3).standard_normal((40_000, 3))
+    recording[::20, 0] = np.nan
+    plan = make_plan("mean", CHANNELS[3])
+    kernels = Kernels(plan, 64, is_interleaved=True, step_samples=1, settings=Settings())
+    peaks = []
+    for num_windows in (15_000, 39_000):
+        block = of_recording(recording, np.arange(num_windows), 64)
+        out = empty_columns(len(plan.columns), num_windows, np.dtype(float))
+        tracemalloc.start()
+        kernels.fill(block, out, nan_policy="omit")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    per_window = (peaks[1] - peaks[0]) / 24_000
+    assert per_window < 64  # bytes: a few numbers, where the samples are 1,536
 
 
 def test_an_infinity_is_not_omitted() -> None:

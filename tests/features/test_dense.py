@@ -221,6 +221,20 @@ def test_options() -> None:
         check(recording, starts, window_samples, undefined=0.0)
 
 
+@pytest.mark.parametrize("undefined", [np.nan, 0.0])
+def test_a_variance_of_too_few_samples_is_undefined(undefined: float) -> None:
+    recording = make_recording(60)
+    recording[30, 1] = np.nan
+    for window_samples, ddof in ((1, 2), (3, 3), (3, 5)):
+        options = {"features": ("var", "std"), "ddof": ddof, "undefined": undefined}
+        got = compute(recording, np.arange(50), window_samples, **options)
+        for name, column in got.items():
+            expected = np.full(50, undefined)
+            if name[0] in "ym":  # the norm's, too
+                expected[31 - window_samples : 31] = np.nan
+            assert same_bits(column, expected), name
+
+
 def test_no_windows() -> None:
     got = compute(make_recording(20), np.arange(0), 5)
     assert all(len(column) == 0 for column in got.values())

@@ -491,6 +491,26 @@ def test_windows_with_too_little_in_them_are_dropped(signal: np.ndarray) -> None
     assert FeatureExtractor("mean", segmenter=segmenter).fit_transform(signal).shape == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("window_samples", "bands"),
+    [(2, ["57_64", "49_64"]), (3, ["41_48", "33_48", "25_48"])],
+)
+def test_frequencies_of_uci561(window_samples: int, bands: list[str]) -> None:
+    """The only one of 2 samples is half of the rate, of 3 samples a third of it.
+
+    In windows of 128 samples these are bins 64 and 42.7.
+    """
+    samples = np.random.default_rng(0).standard_normal((30, 6))
+    extractor = FeatureExtractor("uci561", window_samples=window_samples, sample_rate_hz=50.0)
+    table = extractor.extract(samples)
+    columns = dict(zip(table.names, table.values.T, strict=True))
+    for name in ("fBodyAcc_x", "fBodyGyroJerkMag"):
+        assert columns[f"{name}__meanFreq"] == pytest.approx(50 / window_samples, rel=1e-12)
+        assert (columns[f"{name}__maxInds"] == 1).all()
+    found = [name for name in columns if name.startswith("fBodyAcc_x__bandsEnergy")]
+    assert [name[24:] for name in found if columns[name].any()] == bands
+
+
 def test_the_table(signal: np.ndarray) -> None:
     pandas = pytest.importorskip("pandas")
     table = FeatureExtractor("basic", **OPTIONS).extract(
@@ -522,3 +542,47 @@ def test_many_windows_at_once() -> None:
     assert same_bits(
         values, FeatureExtractor("statistical", sample_rate_hz=50).fit_transform(windows)
     )
+
+
+# --- Streams -------------------------------------------------------------------------------------
+
+
+def test_a_stream_gives_the_rows_of_the_batch(signal: np.ndarray) -> None:
+    """Gaps inside pieces and between them, wherever the pieces end."""
+    times = np.arange(400) / 50
+    times[90:] += 2
+    times[210:] += 2
+    extractor = FeatureExtractor("basic", **OPTIONS).fit(signal)
+    whole = extractor.extract(signal, timestamps_seconds=times)
+    for cuts in ([90, 210], [210], [50, 90, 150], [89, 91, 300], range(1, 400)):
+        stream, rows, starts = extractor.stream(), [], []
+        for places in np.split(np.arange(400), cuts):
+            rows.append(stream.push(signal[places], timestamps_seconds=times[places]))
+            starts += stream.starts.tolist()
+        assert starts == whole.starts.tolist()
+        assert same_bits(np.concatenate(rows), whole.values)
+
+
+def test_a_stream_that_is_reset_has_a_new_clock(signal: np.ndarray) -> None:
+    extractor = FeatureExtractor("mean", **OPTIONS).fit(signal)
+    times = np.arange(100) / 50
+    stream = extractor.stream()
+    for first in (0, 100):
+        rows = stream.push(signal[first : first + 100], timestamps_seconds=times)
+        assert same_bits(rows, extractor.transform(signal[first : first + 100]))
+        assert stream.starts.tolist() == [first, first + 20, first + 40, first + 60]
+        stream.reset()
+    assert len(stream.push(signal[200:300])) == 4  # or none
+
+
+def test_a_list_with_uci561_alone_is_that_set() -> None:
+    signal = np.random.default_rng(0).standard_normal((300, 6))
+    tables = [
+        FeatureExtractor(asked, window_samples=128, sample_rate_hz=50.0).fit_transform(signal)
+        for asked in ("uci561", ["uci561"], ("uci561",))
+    ]
+    assert tables[0].shape == (2, 561)
+    for table in tables[1:]:
+        np.testing.assert_array_equal(table, tables[0])
+    with pytest.raises(ValueError, match="but has 'uci561' instead"):
+        FeatureExtractor(["uci561", "basic"], window_samples=128, sample_rate_hz=50.0).fit(signal)

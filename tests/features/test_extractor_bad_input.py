@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from scipy import sparse
 
 from smoothdistill.errors import DataError
 from smoothdistill.features import FeatureExtractor
-from smoothdistill.windows import Recording, Segmenter
+from smoothdistill.features.files import extract_files
+from smoothdistill.windows import Recording, Segmenter, cut_windows
 
 CUT = {"window_samples": 30, "step_samples": 20}
 SIGNAL = 9.81 + np.random.default_rng(0).standard_normal((200, 3))
@@ -181,6 +183,43 @@ def test_recordings_with_other_channels(second: np.ndarray) -> None:
         extractor.transform(second)
     with pytest.raises(DataError, match=rf"`X` must have 3 channels, .* but has {number} instead"):
         extractor.transform(second[None].swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("kind", ["recordings", "frames", "windows"])
+def test_channels_in_another_order(kind: str) -> None:
+    """Their features would stand under each other's names."""
+    named = _named(kind)
+    first, second = named("x", "y", "z"), named("z", "y", "x")
+    message = (
+        r"must have the channels \('x', 'y', 'z'\) in this order, as what came first, but has "
+        r"\('z', 'y', 'x'\) instead\."
+    )
+    cut = {} if kind == "windows" else CUT
+    extractor = FeatureExtractor("mean", **cut).fit(first)
+    if kind != "windows":
+        refuse(DataError, rf"`X\[1\]` {message}", [first, second])
+        refuse(DataError, rf"`X\[1\]` {message}", [first, second], channel_names=("a", "b", "c"))
+        with pytest.raises(DataError, match=rf"`X\[1\]` {message}"):
+            extractor.transform([first, second])
+    if kind != "frames":  # of a single one scikit-learn says it
+        with pytest.raises(DataError, match=rf"`X` {message}"):
+            extractor.transform(second)
+        assert np.isfinite(extractor.transform(named())).all()  # without names
+    renamed = FeatureExtractor("mean", **cut, channel_names=("a", "b", "c")).fit(first)
+    assert renamed.transform(first).shape == extractor.transform(first).shape
+
+
+def _named(kind: str):
+    """What makes recordings, frames or windows with these names of their channels."""
+    if kind == "frames":
+        pandas = pytest.importorskip("pandas")
+        return lambda *names: pandas.DataFrame(SIGNAL, columns=names)
+    recording = partial(Recording, SIGNAL, {"a": np.zeros(200, int)}, "s1", 50.0)
+    if kind == "recordings":
+        return lambda *names: recording(channel_names=names)
+    return lambda *names: cut_windows(
+        [recording(channel_names=names)], window_samples=30, class_names={"a": ("still",)}
+    )
 
 
 def test_a_recording_without_a_window_length() -> None:
@@ -465,6 +504,80 @@ def test_a_stream_of_what_takes_the_whole_recording() -> None:
             ValueError, match="`segmenter` must have a window length and partial='drop'"
         ):
             extractor.fit(SIGNAL).stream()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_time_in_a_stream_that_is_none(bad: float) -> None:
+    stream = _stream()
+    times = np.arange(200) / 50
+    times[7] = bad
+    message = rf"`timestamps_seconds` must be finite .*, but is {bad} at \[7\] instead\."
+    with pytest.raises(DataError, match=message):
+        stream.push(SIGNAL, timestamps_seconds=times)
+    assert stream.num_samples == 0
+    times[7] = 7 / 50
+    assert len(stream.push(SIGNAL, timestamps_seconds=times)) == 9
+
+
+def test_times_of_some_pieces_of_a_stream() -> None:
+    """A gap before or behind a piece without times would go unseen."""
+    times = np.arange(200) / 50
+    stream = _stream()
+    stream.push(SIGNAL[:100], timestamps_seconds=times[:100])
+    with pytest.raises(DataError, match=r"`timestamps_seconds` must be given, .*, but are None"):
+        stream.push(SIGNAL[100:])
+    assert len(stream.push(SIGNAL[100:], timestamps_seconds=times[100:])) == 5
+    stream.reset()
+    stream.push(SIGNAL[:100])
+    with pytest.raises(
+        DataError, match=r"`timestamps_seconds` must be left out, .*, but are given"
+    ):
+        stream.push(SIGNAL[100:], timestamps_seconds=times[100:])
+    assert len(stream.push(SIGNAL[100:])) == 5
+
+
+def _stream():
+    return FeatureExtractor("mean", **CUT, sample_rate_hz=50.0).fit(SIGNAL).stream()
+
+
+def test_uci561_of_one_sample() -> None:
+    """It has no frequency above 0."""
+    refuse(
+        DataError,
+        r"`window_samples` must be at least 2 for 'uci561', but is 1 instead\.",
+        np.zeros((50, 6)),
+        features="uci561",
+        sample_rate_hz=50.0,
+        window_samples=1,
+        step_samples=None,
+    )
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_valid": 0.95}, r"`min_valid` must leave a window in .* 1 recordings, but is 0\.95"),
+        ({"min_valid": 1.0, "origin": 170}, "`min_valid` must leave a window in"),
+        ({"min_valid": 1.0, "origin": 171, "partial": "pad"}, "`min_valid` must leave a window in"),
+        ({"origin": 180}, r"`window_samples` must be at most 20 \(.* behind an origin of 180\)"),
+        ({"origin": 950}, r"`origin` must be at most 199 \(.* 200 samples\), but is 950 instead"),
+        ({"window_samples": 201}, r"`window_samples` must be at most 200 \(.*\), but is 201 inst"),
+    ],
+)
+def test_files_without_a_window(tmp_path, options: dict, message: str) -> None:
+    """What is at fault is named: a length, where the windows begin, or what they must hold."""
+    pytest.importorskip("pyarrow")
+    signal = SIGNAL.copy()
+    signal[::10, 0] = np.nan
+    np.savetxt(tmp_path / "a.csv", signal, delimiter=",", header="x,y,z", comments="")
+    extractor = FeatureExtractor("mean", segmenter=Segmenter(**{"window_samples": 30, **options}))
+    with pytest.raises(DataError, match=message) as caught:
+        extract_files(extractor, tmp_path / "a.csv", tmp_path / "out.csv")
+    assert SENTENCE.search(str(caught.value))
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_what_fails_leaves_the_extractor_as_it_was() -> None:

@@ -83,6 +83,22 @@ def test_a_variance_of_no_degrees_of_freedom_is_no_number() -> None:
     assert np.isnan(got["x__std"]).all()
 
 
+@pytest.mark.parametrize(("window_samples", "ddof"), [(1, 2), (3, 3), (3, 5), (40, 100)])
+def test_a_variance_of_too_few_samples_is_undefined(window_samples: int, ddof: int) -> None:
+    """And neither negative nor infinite, also where NaN are left out."""
+    windows = np.random.default_rng(4).standard_normal((17, 1, window_samples))
+    got = compute(["var", "std"], windows, ddof=ddof)
+    assert all(np.isnan(column).all() for column in got.values())
+    longer = np.concatenate([windows, np.full((17, 1, ddof), np.nan)], axis=2)
+    got = compute(["var", "std"], longer, ddof=ddof, nan_policy="omit")
+    assert all(np.isnan(column).all() for column in got.values())
+    zeros = compute(["var", "std"], windows, ddof=ddof, undefined=0.0)
+    assert all(same_bits(column, np.zeros(17)) for column in zeros.values())
+    windows[3, 0, 0] = np.nan
+    zeros = compute(["var", "std"], windows, ddof=ddof, undefined=0.0)
+    assert all(np.flatnonzero(np.isnan(column)).tolist() == [3] for column in zeros.values())
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("window_samples", [100, 256])
 def test_a_still_sensor_keeps_its_digits(window_samples: int, dtype: type) -> None:

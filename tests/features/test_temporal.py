@@ -116,6 +116,20 @@ def test_a_bin_holds_its_lower_edge() -> None:
     assert got["x__hist_entropy"] == pytest.approx(-(shares * np.log2(shares)).sum(), abs=1e-15)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("least", "greatest"), [(-5, 5), (-50, 50), (-3, 4), (990, 1003)])
+def test_counts_lie_in_their_bins(least: int, greatest: int, dtype: type) -> None:
+    """Whole numbers hit the edges, and neither a mean nor a width may push them off."""
+    counts = np.random.default_rng(4).integers(least, greatest + 1, (300, 1, 100))
+    places = counts[:, 0] - counts[:, 0].min(1, keepdims=True)
+    bins = np.minimum(10 * places // places.max(1, keepdims=True), 9)
+    shares = (bins[:, :, None] == np.arange(10)).mean(1)
+    entropies = -(shares * np.log2(shares, where=shares > 0, out=np.zeros_like(shares))).sum(1)
+    for unit in (1.0, 2.0**-10):  # of a sensor of so many steps to 1 g
+        got = compute("hist_entropy", (unit * counts).astype(dtype))
+        assert got["x__hist_entropy"] == pytest.approx(entropies, abs=1e-14)
+
+
 def test_hjorth_of_a_sine() -> None:
     """Of a sine of angle w per sample, the mobility is 2 sin(w / 2) and the complexity 1."""
     angle = 2 * np.pi / 25

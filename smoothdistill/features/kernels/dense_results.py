@@ -98,8 +98,10 @@ def write_moments(
             is_varied = m2 > 0.0
             inverse = 1.0 / m2
             store(results, row, mean + poison)
-            store(results, BLOCK + row, root * unbiased_root + poison)
-            store(results, 2 * BLOCK + row, m2 * unbiased + poison)
+            deviation = root * unbiased_root if window_samples > ddof else nothing
+            variance = m2 * unbiased if window_samples > ddof else nothing
+            store(results, BLOCK + row, deviation + poison)
+            store(results, 2 * BLOCK + row, variance + poison)
             if places[3] >= 0 or places[4] >= 0 or places[5] >= 0:
                 low = widen(load(extremes, i)) + poison
                 high = widen(load(extremes, lows + i)) + poison

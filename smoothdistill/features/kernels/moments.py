@@ -131,12 +131,14 @@ def moments(
     store(summary, place + 2 * LANES, poison)
 
     mean = mean + poison
-    variance = m2 / (1.0 * (window_samples - ddof)) + poison
     second = m2 * inverse
     deviation = square_root(second)
     energy = fma(mean, mean, second)
     is_varied = m2 > 0.0
     nothing = splat(undefined) + poison
+    variance = nothing
+    if window_samples > ddof:
+        variance = m2 / (1.0 * (window_samples - ddof)) + poison
     lowest, highest = widen(low) + poison, widen(high) + poison
     put(out, columns[0], first, count, mean)
     put(out, columns[1], first, count, square_root(variance))

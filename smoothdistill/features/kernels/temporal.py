@@ -127,7 +127,8 @@ def _temporal(
     if is_any_wanted(columns, 3, 5):
         _hjorth(forward, window_samples, first, count, m2, nothing, columns, out)
     if columns[5] >= 0:
-        put(out, columns[5], first, count, _histogram_entropy(forward, window_samples) + poison)
+        entropy = _histogram_entropy(tile, base, anchor, window_samples, backward)
+        put(out, columns[5], first, count, entropy + poison)
     for number in range(lags.size):
         column = columns[6 + AR_ORDER + number]
         if column >= 0:
@@ -195,23 +196,29 @@ def _hjorth(samples, window_samples, first, count, m2, nothing, columns, out):  
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
-def _histogram_entropy(samples, window_samples):  # type: ignore[no-untyped-def]
-    """Shannon entropy, in bits, of 10 bins of equal width from the least to the greatest sample."""
+def _histogram_entropy(tile, base, anchor, window_samples, tenfold):  # type: ignore[no-untyped-def]
+    """Shannon entropy, in bits, of 10 bins of equal width from the least to the greatest sample.
+
+    Ten times the distance to the first sample is held against whole multiples of the extremes:
+    nothing is rounded of counts, which often lie on an edge. `tenfold` is scratch.
+    """
     end = window_samples * LANES
-    low, high = load(samples, 0), load(samples, 0)
-    for time in range(LANES, end, LANES):
-        low = minimum(load(samples, time), low)
-        high = maximum(load(samples, time), high)
-    width = (high - low) / (1.0 * NUM_BINS)
+    least = greatest = load(tile, base)
+    for time in range(0, end, LANES):
+        sample = load(tile, base + time)
+        least = minimum(sample, least)
+        greatest = maximum(sample, greatest)
+        store(tenfold, time, (widen(sample) - anchor) * (1.0 * NUM_BINS))
+    low, high = widen(least) - anchor, widen(greatest) - anchor
     entropy = splat(0.0)
     above = splat(1.0 * window_samples)  # samples from the bin's lower edge on
     shares = np.empty(LANES, np.float64)
     for number in range(1, NUM_BINS + 1):
-        edge = low + width * (1.0 * number)
+        edge = low * (1.0 * (NUM_BINS - number)) + high * (1.0 * number)
         beyond = splat(0.0)
         if number < NUM_BINS:  # the last bin holds its upper edge
             for time in range(0, end, LANES):
-                is_beyond = load(samples, time) >= edge
+                is_beyond = load(tenfold, time) >= edge
                 beyond = beyond + select(is_beyond, splat(1.0), splat(0.0))
         store(shares, 0, (above - beyond) / (1.0 * window_samples))
         for lane in range(LANES):

@@ -46,10 +46,11 @@ def moments(
     zero_count = np.diff(windows > 0, axis=1).sum(1).astype(float)
     mean_count = np.diff(c > 0, axis=1).sum(1).astype(float)
     one_sample = np.full(len(windows), undefined)
+    variance = (c**2).sum(1) / (num_samples - ddof) if num_samples > ddof else one_sample
     found = {
         "mean": mean[:, 0],
-        "std": np.sqrt((c**2).sum(1) / (num_samples - ddof)),
-        "var": (c**2).sum(1) / (num_samples - ddof),
+        "std": np.sqrt(variance),
+        "var": variance,
         "min": windows.min(1),
         "max": windows.max(1),
         "ptp": np.ptp(windows, axis=1),

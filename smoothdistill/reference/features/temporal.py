@@ -55,7 +55,7 @@ def _features(
         "n_turning": float((steps[1:] * steps[:-1] < 0).sum()),
         "hjorth_mobility": undefined,
         "hjorth_complexity": undefined,
-        "hist_entropy": _histogram_entropy(c),
+        "hist_entropy": _histogram_entropy(window - window[0]),
     }
     if num_samples >= 3 and is_varied:
         mobility = np.sqrt(steps.var() / c.var())
@@ -79,10 +79,13 @@ def _features(
 def _histogram_entropy(values: Float64[np.ndarray, " time"]) -> float:
     """Shannon entropy, in bits, of 10 bins of equal width between the extremes."""
     low, high = values.min(), values.max()
-    if not high > low:
+    if not (high > low and np.isfinite(values).all()):
         return 0.0
-    edges = low + (high - low) / NUM_BINS * np.arange(NUM_BINS)
-    counts = np.bincount(np.searchsorted(edges, values, side="right") - 1, minlength=NUM_BINS)
+    number = np.arange(1, NUM_BINS)
+    # Ten times the edges: nothing is rounded of counts, which often lie on one.
+    edges = low * (NUM_BINS - number) + high * number
+    bins = np.searchsorted(edges, NUM_BINS * values, side="right")
+    counts = np.bincount(bins, minlength=NUM_BINS)
     shares = counts[counts > 0] / len(values)
     return float(-(shares * np.log2(shares)).sum())
 
