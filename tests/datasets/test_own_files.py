@@ -189,7 +189,7 @@ BAD_OPTIONS = {
     "class names": (
         {"class_names": {"activities": ("walk", "sit")}},
         ValueError,
-        r"`class_names` must have tasks of `targets` \(\['activity'\]\) as keys, but has 'activty'",
+        r"`class_names` must have tasks of `targets` \(\['activity'\]\) as keys, but has 'activities'",
     ),
     "window": ({"window_samples": 500}, ValueError, "`window_samples` must be at most 110"),
 }
