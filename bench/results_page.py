@@ -44,8 +44,9 @@ anew by the same three seeds: one rose by 1.3 points (`mtl-net, best`), one fell
 On HAPT, which has one task, `gradnorm` and `cross-task` compute what `multitask` computes, rounded
 otherwise, and with three seeds came out 1.8 points lower [-3.0, -0.2], though their validation
 scores were level with its: in 15 pairs of trainings the difference between the students' scores on
-the test people had a standard deviation of 3.2 points (of the averages' scores 1.9, mean +0.6). So
-of a point or two nothing should be made, whatever its interval, and less yet with a single seed.
+the test people had a standard deviation of 3.2 points (of the averages' scores 1.9, mean +0.6). On
+WISDM v1.1 the same two came out 0.4 points higher [-0.8, 1.8], with 3.3 and 3.3. So of a point or
+two nothing should be made, whatever its interval, and less yet with a single seed.
 """
 
 
