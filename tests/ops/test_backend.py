@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,11 +120,12 @@ torch.randn(1 << 20).sum()
 signals, weight = torch.randn(128, 1, 4000), torch.randn(512, 1, 9)
 inputs = 512 * ((4000 - 8) // 2)
 layers = [torch.zeros(1, inputs)], [torch.zeros(1)], [torch.ones(1, 1)], [torch.zeros(1)]
-out = torch.empty(128, 1)
+out = torch.full((128, 1), torch.nan)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, resource.RLIM_INFINITY))
 try:
     cpu_module.conv_net_logits(signals, [weight], [torch.zeros(512)], *layers, [out])
+    print("right" if (out == 0).all() else "wrong")  # an emulator may know no limit
 except MemoryError:
     print("refused")
 """
@@ -131,10 +133,11 @@ except MemoryError:
 
 @pytest.mark.usefixtures("native")
 @pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux only")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it would end the process")
 @pytest.mark.parametrize("threads", [1, 2])
-def test_want_of_memory_in_a_thread_is_an_error(threads: int) -> None:
+def test_want_of_memory_in_a_thread_is_an_error(threads: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _OUT_OF_MEMORY.format(threads=threads)],
-        capture_output=True, text=True, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout == "refused\n", done.stderr
+    assert done.stdout in ("refused\n", "right\n"), done.stderr

@@ -62,6 +62,7 @@ class SubjectBootstrap:
     def __init__(self, seed: int, num_draws: int = NUM_DRAWS) -> None:
         self._seed, self._num_draws = seed, num_draws
         self._draws: dict[int, NDArray[np.float64]] = {}
+        self._shares: dict[tuple[tuple[str, ...], tuple[str, ...]], NDArray[np.float64]] = {}
         self._of_cells: dict[
             tuple[int, str, str, tuple[str, ...]],
             tuple[CellRecord, NDArray[np.float64], NDArray[np.float64]],
@@ -118,7 +119,7 @@ class SubjectBootstrap:
             tally = cell.tallies[task, role]
             rows = [cell.subjects.index(name) for name in tested]
             times = self.draws(len(people))[:, [people.index(name) for name in tested]]
-            share = times.mean(axis=1)
+            share = self._shares.setdefault((people, tuple(tested)), times.mean(axis=1))
             # With the cell itself, so that no other one can get its number.
             self._of_cells[key] = (cell, share, _scores_of_draws(tally, rows, times))
         return self._of_cells[key][1:]
