@@ -189,7 +189,7 @@ BAD_OPTIONS = {
     "class names": (
         {"class_names": {"activities": ("walk", "sit")}},
         ValueError,
-        r"`class_names` must have tasks of `targets` \(\['activity'\]\) as keys, but has 'activities'",
+        r"`class_names` must have tasks of `targets` .* as keys, but has 'activities' instead",
     ),
     "window": ({"window_samples": 500}, ValueError, "`window_samples` must be at most 110"),
 }
