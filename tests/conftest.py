@@ -49,7 +49,7 @@ def _require_cuda(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("cuda") is None:
         yield
     elif torch.cuda.is_available():
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             yield
     elif os.environ.get("SMOOTHDISTILL_REQUIRE_CUDA") == "1":
         pytest.fail("SMOOTHDISTILL_REQUIRE_CUDA is 1, but torch.cuda.is_available() is False.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -205,10 +206,37 @@ class CudaCapture:
     def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
         """The replay of a new graph of what a function launches."""
         graph = torch.cuda.CUDAGraph()
-        outside = torch.cuda.current_stream(self._device)
-        try:
-            with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
-                run()
-        finally:  # of one that fails PyTorch leaves its stream the current one
-            torch.cuda.set_stream(outside)
+        with torch.cuda.device(self._device), _no_collection():
+            outside = torch.cuda.current_stream()
+            _forget_workspaces()
+            try:
+                with torch.cuda.graph(graph, stream=self._stream):
+                    run()
+            finally:  # of one that fails PyTorch leaves its stream the current one
+                torch.cuda.set_stream(outside)
+                _forget_workspaces()
         return graph.replay
+
+
+def _forget_workspaces() -> None:
+    """Have cuBLAS take a new workspace: a graph needs one of its own, for as long as it lives.
+
+    Before a capture, or the graph would use that of the stream, which others use and free; after
+    it, or others would use that of the graph. PyTorch's own compiler does so, too.
+    """
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+    if clear is not None:
+        clear()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Free the graphs of steps that are done with now, and none while another is captured."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
