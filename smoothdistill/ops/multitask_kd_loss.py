@@ -270,11 +270,18 @@ def _refuse_create_graph() -> None:
         )
 
 
+def _keeps_graph() -> bool:
+    """Whether the backward pass under way may be followed by another (`retain_graph`)."""
+    found = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if found is None else bool(found())
+
+
 def _scaled(gradients: Sequence[Tensor], grad_total: Tensor) -> list[Tensor]:
     _refuse_create_graph()
     # Reading the factor is free on the CPU; elsewhere it would be a sync.
-    if grad_total.is_cpu and grad_total.item() == 1.0:  # copies: who asked may change them
-        return [gradient.clone() for gradient in gradients]
+    if grad_total.is_cpu and grad_total.item() == 1.0:
+        # Who asked may change them: where they may be asked for again, they are copied.
+        return [gradient.clone() for gradient in gradients] if _keeps_graph() else list(gradients)
     return [gradient * grad_total for gradient in gradients]
 
 
