@@ -141,6 +141,8 @@ class GraphedSteps(Generic[Out]):
             graph = _Graph(lambda: step(*fed.feed.take(size)), self._capture)
         except RuntimeError as error:
             self._is_possible = False
+            for other in self._fed.values():  # these draw on the random state of before
+                other.graphs.clear()
             reason = str(error).splitlines()[0]
             warnings.warn(
                 f"The training step cannot be captured in a CUDA graph ({reason}); it is run "
@@ -212,10 +214,23 @@ class CudaCapture:
             try:
                 with torch.cuda.graph(graph, stream=self._stream):
                     run()
+            except RuntimeError:
+                torch.cuda.set_stream(outside)
+                _renew_random_state()
+                raise
             finally:  # of one that fails PyTorch leaves its stream the current one
                 torch.cuda.set_stream(outside)
                 _forget_workspaces()
         return graph.replay
+
+
+def _renew_random_state() -> None:
+    """Have the GPU's generator go on from where it is, in a state of its own.
+
+    Older versions of PyTorch leave that of a failed capture as being captured: it draws no more.
+    """
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 def _forget_workspaces() -> None:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from smoothdistill.models import MTLNet
 from smoothdistill.ops import _backend
@@ -216,25 +217,30 @@ def test_what_cannot_be_captured_is_run_eagerly_with_one_warning(on_device):
 
     class Failing(Recorder):
         def __call__(self, run):
-            self.num_captures += 1
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+            if self.num_captures == 1:
+                self.num_captures += 1
+                raise RuntimeError("operation not permitted when stream is capturing\nmore")
+            return super().__call__(run)
 
     recorder = Failing()
     steps = GraphedSteps(step, optimizer.write_rates, recorder)
-    for number in range(3):
-        steps(*_batch(number))
-        plain(*_batch(number))
+
+    def both(number, size):
+        steps(*_batch(number, size))
+        plain(*_batch(number, size))
+
+    for number in range(8):
+        both(number, 8 if number < 5 else 6)
+    assert steps.num_graphs == 1, "of 8"
     with pytest.warns(
         UserWarning, match=r"captured in a CUDA graph \(operation not permitted when"
     ):
-        steps(*_batch(3))
-    plain(*_batch(3))
+        both(8, 6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for number in range(4, 9):
-            steps(*_batch(number))
-            plain(*_batch(number))
-    assert recorder.num_captures == 1
+        for number in range(9, 14):
+            both(number, 8 if number % 2 else 6)
+    assert (recorder.num_captures, recorder.num_replays, steps.num_graphs) == (2, 2, 0)
     _assert_equal(step, plain, optimizer)
 
 
@@ -275,6 +281,32 @@ def test_a_graph_trains_as_its_step_does(method):
     assert steps["auto"]._graphs.num_graphs == 2, "one for each size"
     for mine, other in zip(*(step.model.parameters() for step in steps.values()), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("_kernels")
+def test_random_numbers_go_on_where_a_capture_failed():
+    class Reading(nn.Module):
+        """Asks for a number, which no capture allows, between two draws of random ones."""
+
+        tasks = tuple(CLASSES)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = _mtl_net()
+
+        def forward(self, signals):
+            signals = nn.functional.dropout(signals, 0.1, self.training)
+            scale = 1.0 + 0.0 * signals.sum().item()
+            return self.inner(scale * nn.functional.dropout(signals, 0.1, self.training))
+
+    totals = {}
+    for path in ("auto", "general"):
+        step = TrainStep(Reading(), "multitask", path=path)
+        torch.manual_seed(0)
+        with pytest.warns(UserWarning, match="captured in") if path == "auto" else nullcontext():
+            totals[path] = [step(*_batch(n, device="cuda")).total.item() for n in range(8)]
+    assert totals["auto"] == pytest.approx(totals["general"], rel=1e-4)
 
 
 @pytest.mark.cuda
