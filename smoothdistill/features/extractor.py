@@ -301,6 +301,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             nan_policy=self.nan_policy,
             dtype=np.dtype(self.dtype),
             num_channels=len(self.channel_names_),
+            channel_names=self.channel_names_ if self.channel_names is None else None,
             filters=filters,
         )
 

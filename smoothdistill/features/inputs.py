@@ -21,7 +21,9 @@ __all__ = [
     "Cut",
     "Part",
     "check_agreement",
+    "check_names",
     "checked_names",
+    "column_names",
     "cut_part",
     "default_names",
     "is_flat",
@@ -97,10 +99,7 @@ def read_part(X: Any, *, is_cut: bool, place: str = "X") -> Part:
         names = X.channel_names or None
         times, rate = X.timestamps_seconds, X.sample_rate_hz
         return Part(X.signal, names, times, X.targets, X.subject, rate)
-    columns = getattr(X, "columns", None)
-    names = None
-    if columns is not None and not is_cut and all(isinstance(name, str) for name in columns):
-        names = tuple(columns)
+    names = None if is_cut else column_names(X)
     values = check_array(
         X,
         dtype=[np.float64, np.float32],
@@ -122,6 +121,23 @@ def read_part(X: Any, *, is_cut: bool, place: str = "X") -> Part:
         values = values[:, None, :]
     _check_order_of_axes(place, values)
     return Part(values, names)
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """Names of the columns of a data frame, if it is one and all are named."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not all(isinstance(name, str) for name in columns):
+        return None
+    return tuple(columns)
+
+
+def check_names(place: str, names: tuple[str, ...] | None, first: tuple[str, ...] | None) -> None:
+    """Refuse channels other than those that came first, or in another order."""
+    if None not in (names, first) and names != first:
+        raise DataError(
+            f"`{place}` must have the channels {first} in this order, as what came first, but has "
+            f"{names} instead."
+        )
 
 
 def _check_order_of_axes(place: str, values: Float[np.ndarray, "..."]) -> None:
@@ -165,11 +181,7 @@ def labelled(parts: Sequence[Part], targets: Any, groups: Any, timestamps_second
 
 def check_agreement(place: str, part: Part, first: Part, sample_rate_hz: float | None) -> None:
     """Refuse what cannot stand in one table with the first part, or at the extractor's rate."""
-    if None not in (part.names, first.names) and part.names != first.names:
-        raise DataError(
-            f"`{place}` must have the channels {first.names} in this order, as what came first, "
-            f"but has {part.names} instead."
-        )
+    check_names(place, part.names, first.names)
     if sorted(part.targets) != sorted(first.targets):
         raise DataError(
             f"`{place}` must have the tasks of the first recording, {sorted(first.targets)}, but "

@@ -8,6 +8,7 @@ import numpy as np
 
 from smoothdistill.errors import DataError
 from smoothdistill.features.compute import Kernels, empty_columns, of_recording
+from smoothdistill.features.inputs import check_names, column_names
 from smoothdistill.windows.checks import check_finite, check_length, checked_signal, real_array
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class FeatureStream:
         nan_policy: str,
         dtype: np.dtype[Any],
         num_channels: int,
+        channel_names: tuple[str, ...] | None = None,
         filters: PreprocessingStream | None = None,
     ) -> None:
         self.names = plan.names
@@ -62,7 +64,8 @@ class FeatureStream:
         self._plan, self._settings, self._segmenter = plan, settings, segmenter
         self._nan_policy, self._dtype = nan_policy, dtype
         self._width, self._hop = segmenter.width_samples, segmenter.hop_samples
-        self._num_channels, self._filters = num_channels, filters
+        self._num_channels, self._channel_names = num_channels, channel_names
+        self._filters = filters
         self._kernels: Kernels | None = None
         self._memory: Float[np.ndarray, "memory channels"] | None = None
         self.reset()
@@ -86,6 +89,7 @@ class FeatureStream:
 
         Args:
             samples: [time, channels], at least one, float32 or float64; all pieces of one dtype.
+                The columns of a data frame must be those of `fit`.
             timestamps_seconds: Time of each sample, in seconds; windows then cross no gap, as in
                 `Segmenter`. In all pieces or in none, until the next `reset`.
 
@@ -94,10 +98,12 @@ class FeatureStream:
 
         Raises:
             TypeError: If the samples are of the wrong kind, or their dtype has changed.
-            ValueError: If the shape is wrong, a time is not finite or runs backwards where that is
-                an error, or only some pieces have times; then nothing of the piece is taken in.
+            ValueError: If shape or columns are wrong, a time is not finite or runs backwards where
+                that is an error, or only some pieces have times; then nothing of the piece is taken
+                in.
         """
         values = checked_signal("samples", samples, ("time", "channels"))
+        check_names("samples", column_names(samples), self._channel_names)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
         self._check(values)

@@ -536,6 +536,21 @@ def test_times_of_some_pieces_of_a_stream() -> None:
     assert len(stream.push(SIGNAL[100:])) == 5
 
 
+def test_columns_of_a_stream_in_another_order() -> None:
+    named = _named("frames")
+    extractor = FeatureExtractor("mean", **CUT).fit(named("x", "y", "z"))
+    stream = extractor.stream()
+    message = r"`samples` must have the channels \('x', .*, but has \('z', 'y', 'x'\) instead\."
+    with pytest.raises(DataError, match=message):
+        stream.push(named("z", "y", "x"))
+    assert stream.num_samples == 0
+    rows = stream.push(named("x", "y", "z"))
+    assert np.array_equal(rows, extractor.transform(named("x", "y", "z")))
+    assert np.array_equal(rows, extractor.stream().push(SIGNAL))
+    renamed = FeatureExtractor("mean", **CUT, channel_names=("a", "b", "c"))
+    assert np.array_equal(rows, renamed.fit(SIGNAL).stream().push(named("z", "y", "x")))
+
+
 def _stream():
     return FeatureExtractor("mean", **CUT, sample_rate_hz=50.0).fit(SIGNAL).stream()
 
