@@ -74,6 +74,9 @@ def as_wearing(recording: Recording, class_names: Mapping[str, tuple[str, ...]])
 class RecordingFormat:
     """Which columns of a file are what. Subject, session and labels may be in its name instead.
 
+    Rows of several wearings may take turns; without a column of times, a recording ends where
+    another has two rows in a row.
+
     Args:
         channels: Columns of the signal, in order.
         time: Column of times, or None.
