@@ -5,7 +5,8 @@
 
 A comparison's `cells.zip` becomes `bench/results/cells-<name>.zip`, from which the same grid goes
 on elsewhere; once it is complete, its `comparison.json` becomes `compare-<name>.json` there,
-without the folder of the recordings. The page has a part for each of these, in alphabetical order.
+without the folder of the recordings. The page has a part for each of these, in alphabetical order,
+and before them tables of what was trained or timed besides (`trees-*.json`, `networks-*.json`).
 """
 
 from __future__ import annotations
@@ -235,6 +236,53 @@ def networks() -> list[str]:
     return parts
 
 
+TREES = """## Boosted trees on features
+
+scikit-learn's `HistGradientBoostingClassifier`, 100 rounds, on the table of a preset of
+`FeatureExtractor`: the same windows and folds, one seed (`bench/features/bench_pipeline.py`,
+files `trees-*.json`). Macro-F1, mean of the folds (and seeds), 95 % interval over people.
+"""
+
+NETWORKS_BESIDE_TREES = ("smooth-distill", "best")
+
+
+def trees(contents: dict[str, dict[str, Any]]) -> str:
+    """Features and boosted trees beside the networks of the comparison of that name."""
+    rows = []
+    for path in sorted(RESULTS.glob("trees-*.json"), key=lambda path: path.stem):
+        name = path.stem.removeprefix("trees-")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        content = contents[name]
+        num_windows = content["data"]["num_windows"]
+        if found["windows"] != num_windows:
+            raise ValueError(
+                f"`{path.name}` must have the {num_windows} windows of compare-{name}.json, but "
+                f"has {found['windows']} instead."
+            )
+        variants = {row["label"]: row for row in content["variants"]}
+        for scores in found["scores"]:
+            task = scores["task"]
+            entries = [_score(variants[label], task) for label in NETWORKS_BESIDE_TREES]
+            features = f"`{found['features']}`, {scores['num_features']} columns"
+            by_trees = (
+                f"{scores['macro_f1']:.3f} "
+                f"[{scores['macro_f1_low']:.3f}, {scores['macro_f1_high']:.3f}]"
+            )
+            epochs = variants["best"]["config"]["train"]["epochs"]
+            rows.append((f"{name}, {task}", str(epochs), *entries, by_trees, features))
+    headings = (
+        "data, task", "epochs", *NETWORKS_BESIDE_TREES, "boosted trees", "of which features",
+    )  # fmt: skip
+    return f"{TREES}\n{rows_of(headings, rows)}\n"
+
+
+def _score(variant: dict[str, Any], task: str) -> str:
+    """Macro-F1 of the role that a variant is tested in, with its interval."""
+    score = variant["scores"][task][variant["role"]]["macro_f1"]
+    low, high = score["ci95"]
+    return f"{score['mean']:.3f} [{low:.3f}, {high:.3f}]"
+
+
 LATENCY = """What training makes of them on HAPT (`official-hapt`, `smldist-hapt`, `hmkd-hapt`), by
 `python bench/latency_figure.py compare-official-hapt compare-smldist-hapt compare-hmkd-hapt`.
 Variants of a network, whatever its head, stand side by side around its time; whiskers are 95 %
@@ -271,6 +319,7 @@ def page() -> str:
             steps("Smooth-Distill", OF_SMOOTH_DISTILL, contents),
             steps("HMKD", OF_HMKD, contents, "hmkd-"),
             steps("SMLDist", OF_SMLDIST, contents, "smldist-"),
+            trees(contents),
             *networks(),
             LATENCY,
             contents_list(contents),

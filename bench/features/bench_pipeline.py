@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from smoothdistill import datasets
 from smoothdistill.splits import Fold, make_folds
@@ -126,14 +127,22 @@ def compare(
     windows: Windows, *, features: str, seed: int, num_folds: int, run: Path | None
 ) -> dict[str, Any]:
     """Scores of the pipeline, and of the run if there is one, by task."""
+    import sklearn
+
+    from smoothdistill.training.environment import describe_environment
+    from smoothdistill.training.run_folder import split_digest
+
     folds = make_folds(windows, num_folds=num_folds)
     found: dict[str, Any] = {
         "data": windows.name,
         "windows": len(windows),
         "features": features,
+        "environment": {
+            **describe_environment(torch.device("cpu")), "scikit-learn": sklearn.__version__,
+        },
         "scores": [],
         "folds": [],
-    }
+    }  # fmt: skip
     if run is not None:
         found["scores"] += scores_of_run(run, windows, folds)
     for task in windows.tasks:
@@ -142,7 +151,7 @@ def compare(
             row = run_fold(windows, fold, task, features, seed)
             rows.append(row)
             plain = {key: value for key, value in row.items() if np.isscalar(value)}
-            found["folds"].append(plain)
+            found["folds"].append({**plain, "digest": split_digest(fold)})
             print(
                 f"{task}, fold {fold.index}: macro-F1 {row['macro_f1']:.3f}, "
                 f"{row['num_features']} features in {row['features_seconds']:.2f} s, "
@@ -153,6 +162,7 @@ def compare(
         found["scores"].append(
             {
                 "task": task,
+                "num_features": rows[0]["num_features"],
                 "model": f"{rows[0]['num_features']} features + boosted trees",
                 "macro_f1": float(np.mean([row["macro_f1"] for row in rows])),
                 "macro_f1_low": low,

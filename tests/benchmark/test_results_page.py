@@ -29,6 +29,14 @@ def test_the_page_is_made_of_the_committed_comparisons(results_page):
     assert names
 
 
+def test_trees_of_other_windows_are_refused(results_page, tmp_path, monkeypatch):
+    monkeypatch.setattr(results_page, "RESULTS", tmp_path)
+    (tmp_path / "trees-x.json").write_text('{"windows": 7, "scores": []}')
+    contents = {"x": {"data": {"num_windows": 8}, "variants": []}}
+    with pytest.raises(ValueError, match=r"`trees-x\.json` must have the 8 windows .*, but has 7"):
+        results_page.trees(contents)
+
+
 def test_no_comparison_says_where_things_lay(results_page):
     for path in results_page.RESULTS.glob("compare-*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
